@@ -1,0 +1,429 @@
+"""Frozen settings of every part; a ConfigDict becomes one of these once.
+
+The library sees only these dataclasses. A program reads a config file into an
+`ml_collections.ConfigDict` and turns it into a dataclass at its edge with
+`from_mapping`, which refuses unknown keys, so that a misspelt setting is an
+error and not silence.
+
+Numbers with a section or table are from SoundStorm (arXiv 2305.09636) and
+SoundStream (arXiv 2107.03312).
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+
+def _at_least(name: str, value: float, limit: float) -> None:
+  if not value >= limit:
+    raise ValueError(f"{name} must be at least {limit}, got {value}")
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+  if not low <= value <= high:
+    raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ConformerConfig:
+  """A bidirectional Conformer; the defaults are the paper's (section 4.1).
+
+  Raises ValueError if the heads do not divide the model width into an even
+  head width (rotary positions rotate pairs), or a size is not positive.
+  """
+
+  dim: int = 1024
+  layers: int = 12
+  heads: int = 16
+  ff_dim: int = 4096
+  conv_kernel: int = 5
+  dropout: float = 0.0
+  scan_layers: bool = True
+  remat: bool = False
+  dtype: str = "float32"
+
+  def __post_init__(self):
+    for name in ("dim", "layers", "heads", "ff_dim", "conv_kernel"):
+      _at_least(name, getattr(self, name), 1)
+    if self.dim % (2 * self.heads):
+      raise ValueError(
+        f"dim must be a multiple of 2 * heads, got dim={self.dim}, "
+        f"heads={self.heads}"
+      )
+    if self.conv_kernel % 2 == 0:
+      raise ValueError(f"conv_kernel must be odd, got {self.conv_kernel}")
+    _within("dropout", self.dropout, 0.0, 0.99)
+    _check_dtype(self.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class SoundStormConfig:
+  """The masked token predictor (section 2.1): levels, codes, conditioning."""
+
+  levels: int = 12
+  codes: int = 1024
+  semantic_vocab: int = 1024
+  conformer: ConformerConfig = ConformerConfig()
+
+  def __post_init__(self):
+    for name in ("levels", "codes", "semantic_vocab"):
+      _at_least(name, getattr(self, name), 1)
+
+  @property
+  def mask_id(self) -> int:
+    """The id, one past the codes, that stands for a masked token."""
+    return self.codes
+
+  @property
+  def null_semantic_id(self) -> int:
+    """The id that stands for dropped conditioning."""
+    return self.semantic_vocab
+
+
+@dataclasses.dataclass(frozen=True)
+class SoundStreamConfig:
+  """The codec (SoundStream section III); 16 kHz, 50 frames/s by default."""
+
+  sample_rate: int = 16000
+  strides: tuple[int, ...] = (2, 4, 5, 8)
+  encoder_channels: int = 16
+  decoder_channels: int = 16
+  dim: int = 64
+  levels: int = 12
+  codes: int = 1024
+  dtype: str = "float32"
+
+  def __post_init__(self):
+    for name in (
+      "sample_rate",
+      "encoder_channels",
+      "decoder_channels",
+      "dim",
+      "levels",
+    ):
+      _at_least(name, getattr(self, name), 1)
+    _at_least("codes", self.codes, 2)
+    if not self.strides:
+      raise ValueError("strides must not be empty")
+    for stride in self.strides:
+      _at_least("strides", stride, 1)
+    if self.sample_rate % self.hop:
+      raise ValueError(
+        f"sample_rate must be a multiple of the product of strides, got "
+        f"{self.sample_rate} and {self.hop}"
+      )
+    _check_dtype(self.dtype)
+
+  @property
+  def hop(self) -> int:
+    """Samples per frame."""
+    return math.prod(self.strides)
+
+  @property
+  def frame_rate(self) -> int:
+    """Frames per second."""
+    return self.sample_rate // self.hop
+
+
+@dataclasses.dataclass(frozen=True)
+class CodecTrainingConfig:
+  """Losses and codebook upkeep of SoundStream (sections III-C to III-E)."""
+
+  adversarial_weight: float = 1.0
+  feature_weight: float = 100.0
+  mel_weight: float = 1.0
+  # The discriminators join after this many steps: the paper starts at once,
+  # which costs most of the time while the output is still noise.
+  adversarial_start: int = 0
+  discriminator_channels: int = 32
+  discriminator_lr: float = 1e-4
+  codebook_decay: float = 0.99
+  # A code whose moving count falls below this is replaced (section III-C).
+  dead_code_threshold: float = 2.0
+  commitment_weight: float = 0.25
+  quantizer_dropout: bool = True
+
+  def __post_init__(self):
+    _within("codebook_decay", self.codebook_decay, 0.0, 1.0)
+    for name in (
+      "adversarial_weight",
+      "feature_weight",
+      "mel_weight",
+      "adversarial_start",
+      "commitment_weight",
+      "dead_code_threshold",
+    ):
+      _at_least(name, getattr(self, name), 0)
+    _at_least("discriminator_channels", self.discriminator_channels, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class KMeansConfig:
+  """Semantic tokens by k-means over normalised MFCC + delta features."""
+
+  clusters: int = 1024
+  sample_rate: int = 16000
+  tokens_per_second: int = 25
+  coefficients: int = 13
+  iterations: int = 50
+  max_frames: int = 400_000
+
+  def __post_init__(self):
+    _at_least("clusters", self.clusters, 2)
+    for name in (
+      "sample_rate",
+      "tokens_per_second",
+      "coefficients",
+      "iterations",
+      "max_frames",
+    ):
+      _at_least(name, getattr(self, name), 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskingConfig:
+  """The training mask (section 2.2).
+
+  Attributes:
+    no_prompt_prob: the chance that the delimiter is put at frame 0 instead of
+      being drawn; the paper has no such choice (0).
+    semantic_dropout: the chance that an example's conditioning is dropped, for
+      classifier-free guidance; the paper has none (0).
+  """
+
+  no_prompt_prob: float = 0.0
+  semantic_dropout: float = 0.0
+
+  def __post_init__(self):
+    _within("no_prompt_prob", self.no_prompt_prob, 0.0, 1.0)
+    _within("semantic_dropout", self.semantic_dropout, 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerConfig:
+  """Parallel decoding (section 2.3).
+
+  Attributes:
+    iterations: forward passes per level, coarse to fine.
+    temperature: divides the logits before sampling.
+    choice_temperature: scale of the Gumbel noise on the confidences, annealed
+      to zero within a level; 4.5 in the official MaskGIT.
+    guidance_scale: classifier-free guidance; 0 is none (one pass an iteration).
+  """
+
+  iterations: tuple[int, ...] = (16, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
+  temperature: float = 1.0
+  choice_temperature: float = 4.5
+  guidance_scale: float = 0.0
+
+  def __post_init__(self):
+    if not self.iterations:
+      raise ValueError("iterations must name at least one level, got ()")
+    for count in self.iterations:
+      _at_least("iterations", count, 1)
+    if not self.temperature > 0:
+      raise ValueError(f"temperature must be above 0, got {self.temperature}")
+    _at_least("choice_temperature", self.choice_temperature, 0)
+    _at_least("guidance_scale", self.guidance_scale, 0)
+
+  @property
+  def passes(self) -> int:
+    """Iterations over all levels: 27 at the paper's setting."""
+    return sum(self.iterations)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+  """AdamW with linear warm-up, then a cosine to `final_lr_ratio * lr`."""
+
+  lr: float = 3e-4
+  warmup_steps: int = 1000
+  final_lr_ratio: float = 0.1
+  b1: float = 0.9
+  b2: float = 0.95
+  weight_decay: float = 0.01
+  clip_norm: float = 1.0
+  ema_decay: float = 0.999
+  accumulate: int = 1
+
+  def __post_init__(self):
+    if not self.lr > 0:
+      raise ValueError(f"lr must be above 0, got {self.lr}")
+    _at_least("warmup_steps", self.warmup_steps, 0)
+    _within("final_lr_ratio", self.final_lr_ratio, 0.0, 1.0)
+    _within("b1", self.b1, 0.0, 1.0)
+    _within("b2", self.b2, 0.0, 1.0)
+    _within("ema_decay", self.ema_decay, 0.0, 1.0)
+    _at_least("weight_decay", self.weight_decay, 0)
+    _at_least("accumulate", self.accumulate, 1)
+    if not self.clip_norm > 0:
+      raise ValueError(f"clip_norm must be above 0, got {self.clip_norm}")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """Where training reads from, and how examples are cut.
+
+  Attributes:
+    path: a token dataset folder (SoundStorm) or a folder of audio (codec,
+      k-means).
+    split: the training split of a token dataset.
+    eval_split: its held-out split.
+    held_out_speakers: for audio folders, speakers kept for evaluation.
+    window_seconds: the longest training window; 30 s in the paper.
+    min_window_seconds: the shortest; the paper draws windows of 0-30 s.
+    eval_batches: at most this many evaluation batches.
+    workers: parallel reads.
+    cache: keep decoded audio in memory.
+  """
+
+  path: str = ""
+  split: str = "train"
+  eval_split: str = "test"
+  held_out_speakers: tuple[str, ...] = ()
+  window_seconds: float = 30.0
+  min_window_seconds: float = 0.0
+  eval_batches: int = 8
+  workers: int = 2
+  cache: bool = False
+
+  def __post_init__(self):
+    if not self.window_seconds > 0:
+      raise ValueError(
+        f"window_seconds must be above 0, got {self.window_seconds}"
+      )
+    _within(
+      "min_window_seconds", self.min_window_seconds, 0.0, self.window_seconds
+    )
+    _at_least("eval_batches", self.eval_batches, 1)
+    _at_least("workers", self.workers, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+  """Devices along each mesh axis; -1 takes what is left."""
+
+  data: int = -1
+  fsdp: int = 1
+  tensor: int = 1
+
+  def __post_init__(self):
+    sizes = (self.data, self.fsdp, self.tensor)
+    if sizes.count(-1) > 1 or any(s < 1 and s != -1 for s in sizes):
+      raise ValueError(
+        "mesh sizes must be positive, with at most one -1, got "
+        f"data={self.data}, fsdp={self.fsdp}, tensor={self.tensor}"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """One training run: `task` picks which of the models is trained.
+
+  Attributes:
+    task: "soundstorm", "soundstream" or "kmeans".
+    codec_weights: for SoundStorm, the codec that turns evaluation samples into
+      audio; no samples are written without it.
+  """
+
+  task: str = "soundstorm"
+  seed: int = 0
+  steps: int = 100_000
+  batch_size: int = 32
+  log_every: int = 50
+  eval_every: int = 1000
+  save_every: int = 1000
+  sample_every: int = 0
+  keep_checkpoints: int = 3
+  max_skipped_in_a_row: int = 10
+  codec_weights: str = ""
+  mesh: MeshConfig = MeshConfig()
+  data: DataConfig = DataConfig()
+  optimizer: OptimizerConfig = OptimizerConfig()
+  soundstorm: SoundStormConfig = SoundStormConfig()
+  masking: MaskingConfig = MaskingConfig()
+  sampler: SamplerConfig = SamplerConfig()
+  soundstream: SoundStreamConfig = SoundStreamConfig()
+  codec_training: CodecTrainingConfig = CodecTrainingConfig()
+  kmeans: KMeansConfig = KMeansConfig()
+
+  def __post_init__(self):
+    if self.task not in ("soundstorm", "soundstream", "kmeans"):
+      raise ValueError(
+        f"task must be soundstorm, soundstream or kmeans, got {self.task!r}"
+      )
+    for name in (
+      "steps",
+      "batch_size",
+      "log_every",
+      "eval_every",
+      "save_every",
+      "keep_checkpoints",
+      "max_skipped_in_a_row",
+    ):
+      _at_least(name, getattr(self, name), 1)
+    _at_least("sample_every", self.sample_every, 0)
+    if self.batch_size % self.optimizer.accumulate:
+      raise ValueError(
+        f"batch_size must be a multiple of optimizer.accumulate, got "
+        f"{self.batch_size} and {self.optimizer.accumulate}"
+      )
+
+
+def _check_dtype(dtype: str) -> None:
+  if dtype not in ("float32", "bfloat16"):
+    raise ValueError(f"dtype must be float32 or bfloat16, got {dtype!r}")
+
+
+def from_mapping(cls: type[_T], values: Mapping[str, Any]) -> _T:
+  """Builds a frozen config, nested ones included, from plain values.
+
+  Args:
+    cls: the dataclass to build.
+    values: field values; nested dataclasses as mappings, tuples as sequences.
+
+  Raises:
+    ValueError: a key is not a field, or a value has another type.
+  """
+  hints = typing.get_type_hints(cls)
+  unknown = sorted(set(values) - set(hints))
+  if unknown:
+    raise ValueError(
+      f"{cls.__name__} has no field {', '.join(unknown)}; it has "
+      f"{', '.join(sorted(hints))}"
+    )
+  return cls(
+    **{
+      name: _convert(f"{cls.__name__}.{name}", hints[name], value)
+      for name, value in values.items()
+    }
+  )
+
+
+def _convert(name: str, hint: Any, value: Any) -> Any:
+  if dataclasses.is_dataclass(hint):
+    if isinstance(value, hint):
+      return value
+    if not isinstance(value, Mapping):
+      raise ValueError(f"{name} must be a mapping, got {value!r}")
+    return from_mapping(hint, value)
+  if isinstance(hint, types.GenericAlias):
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+      raise ValueError(f"{name} must be a sequence, got {value!r}")
+    item = typing.get_args(hint)[0]
+    return tuple(_convert(name, item, v) for v in value)
+  if hint is float and type(value) is int:
+    return float(value)
+  if type(value) is not hint:
+    raise ValueError(f"{name} must be {hint.__name__}, got {value!r}")
+  return value
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+  """The inverse of `from_mapping`: nested plain values, fit for JSON."""
+  return dataclasses.asdict(config)
