@@ -1,0 +1,159 @@
+"""Integer data positions: what example k of a training run is, for any k.
+
+A run consumes global positions k = 0, 1, 2, ...; batch `s` of a run with
+global batch size G holds the positions s * G to s * G + G - 1, and each host
+loads its own contiguous slice of them. What a position holds is a pure
+function of (seed, k): its epoch is k // size, and a keyed permutation of the
+epoch (`tf.random.experimental.index_shuffle`) names the example. So resuming
+is starting at a later batch, there is no iterator to checkpoint, no shuffle
+buffer, and the number of hosts may change between runs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+# The input pipeline must not take accelerator memory away from JAX.
+tf.config.set_visible_devices([], "GPU")
+tf.config.set_visible_devices([], "TPU")
+
+_ENDLESS = 2**62
+
+
+class HostSlice(NamedTuple):
+  """The rows of every global batch that this host loads."""
+
+  batch_size: int
+  first: int
+  rows: int
+
+  def positions(self, batch: int) -> range:
+    """The global positions of this host in batch number `batch`."""
+    start = batch * self.batch_size + self.first
+    return range(start, start + self.rows)
+
+
+def host_slice(
+  batch_size: int, *, process_index: int, process_count: int
+) -> HostSlice:
+  """Splits a global batch evenly over hosts.
+
+  Raises:
+    ValueError: the hosts do not divide the batch, or there is no such host.
+  """
+  if batch_size < 1 or batch_size % process_count:
+    raise ValueError(
+      f"batch_size must be a positive multiple of the {process_count} hosts, "
+      f"got {batch_size}"
+    )
+  if not 0 <= process_index < process_count:
+    raise ValueError(
+      f"process_index must be in [0, {process_count}), got {process_index}"
+    )
+  rows = batch_size // process_count
+  return HostSlice(batch_size, process_index * rows, rows)
+
+
+def shuffled_index(position: tf.Tensor, *, size: int, seed: int) -> tf.Tensor:
+  """The example at a global position: each one once in every epoch.
+
+  Args:
+    position: scalar int64.
+    size: examples in an epoch.
+    seed: of the run; every epoch is permuted differently.
+
+  Returns:
+    Scalar int64 in [0, size).
+  """
+  size = tf.constant(size, tf.int64)
+  epoch, offset = position // size, position % size
+  seed = tf.stack([tf.constant(seed, tf.int64), epoch])
+  return tf.random.experimental.index_shuffle(offset, seed, size - 1)
+
+
+def uniform(position: tf.Tensor, count: int, *, seed: int) -> tf.Tensor:
+  """`count` numbers in [0, 1), float64, that depend on (seed, position)."""
+  seed = tf.stack([tf.constant(seed, tf.int64), position])
+  return tf.random.stateless_uniform([count], seed, dtype=tf.float64)
+
+
+def train_batches(
+  load: Callable[..., Mapping[str, np.ndarray]],
+  plan: Callable[[tf.Tensor], tuple[tf.Tensor, ...]],
+  signature: Mapping[str, tf.TensorSpec],
+  *,
+  hosts: HostSlice,
+  start_step: int,
+  workers: int,
+) -> Iterator[dict[str, np.ndarray]]:
+  """An endless stream of this host's batches, read ahead in the background.
+
+  Args:
+    load: NumPy function from the planned values to one example; batches are
+      loaded in `workers` threads.
+    plan: TensorFlow function from a scalar int64 position to the values that
+      `load` takes: everything random is decided here, by stateless ops.
+    signature: shape and dtype of each array of an example.
+    hosts: this host's rows.
+    start_step: the first batch, the number of completed steps of a run.
+    workers: batches loaded at a time.
+
+  Yields:
+    Batches: name -> (rows, *shape).
+
+  Raises:
+    ValueError: start_step is negative.
+    Exception: whatever `load` raised, unchanged.
+  """
+  if start_step < 0:
+    raise ValueError(f"start_step must be at least 0, got {start_step}")
+  names = list(signature)
+  failures: list[Exception] = []
+
+  def load_arrays(*values: np.ndarray) -> list[np.ndarray]:
+    try:
+      rows = [load(*row) for row in zip(*values, strict=True)]
+      return [np.stack([row[name] for row in rows]) for name in names]
+    except Exception as error:
+      failures.append(error)
+      raise
+
+  def load_batch(*values: tf.Tensor) -> dict[str, tf.Tensor]:
+    arrays = tf.numpy_function(
+      load_arrays,
+      values,
+      [signature[name].dtype for name in names],
+      stateful=False,
+    )
+    return {
+      name: tf.ensure_shape(array, [hosts.rows, *signature[name].shape])
+      for name, array in zip(names, arrays, strict=True)
+    }
+
+  def host_positions(batch: tf.Tensor) -> tf.data.Dataset:
+    start = batch * hosts.batch_size + hosts.first
+    return tf.data.Dataset.range(start, start + hosts.rows)
+
+  options = tf.data.Options()
+  options.deterministic = True
+  options.threading.private_threadpool_size = workers
+  dataset = (
+    tf.data.Dataset.range(start_step, _ENDLESS)
+    .flat_map(host_positions)
+    .map(plan)
+    .batch(hosts.rows, drop_remainder=True)
+    # One call a batch: crossing into Python costs more than copying a window.
+    .map(load_batch, num_parallel_calls=workers)
+    .prefetch(2)
+    .with_options(options)
+  )
+  tensorflow_error = tf.errors.OpError
+  try:
+    yield from dataset.as_numpy_iterator()
+  except tensorflow_error:
+    # TensorFlow turns an exception of ours into text; give back the original.
+    if failures:
+      raise failures[0] from None
+    raise
