@@ -29,6 +29,11 @@ def _within(name: str, value: float, low: float, high: float) -> None:
     raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
 
 
+def _check_dtype(dtype: str) -> None:
+  if dtype not in ("float32", "bfloat16"):
+    raise ValueError(f"dtype must be float32 or bfloat16, got {dtype!r}")
+
+
 @dataclasses.dataclass(frozen=True)
 class ConformerConfig:
   """A bidirectional Conformer; the defaults are the paper's (section 4.1).
@@ -373,11 +378,6 @@ class TrainConfig:
         f"batch_size must be a multiple of optimizer.accumulate, got "
         f"{self.batch_size} and {self.optimizer.accumulate}"
       )
-
-
-def _check_dtype(dtype: str) -> None:
-  if dtype not in ("float32", "bfloat16"):
-    raise ValueError(f"dtype must be float32 or bfloat16, got {dtype!r}")
 
 
 def from_mapping(cls: type[_T], values: Mapping[str, Any]) -> _T:
