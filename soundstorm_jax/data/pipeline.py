@@ -10,7 +10,7 @@ buffer, and the number of hosts may change between runs.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
