@@ -1,0 +1,78 @@
+"""SoundStorm's sampler: network and decoding in one compiled function.
+
+Axes: B batch, T frames, Q levels.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key
+
+from soundstorm_jax.config import SamplerConfig, SoundStormConfig
+from soundstorm_jax.models.soundstorm import SoundStorm
+from soundstorm_jax.sampling.decode import decode, guided_logits_fn
+
+
+def make_sampler(
+  model: SoundStormConfig, sampler: SamplerConfig
+) -> Callable[..., Int[Array, "B T Q"]]:
+  """Makes the compiled sampler of a network.
+
+  Args:
+    model: the network's config.
+    sampler: iterations, temperatures, guidance.
+
+  Returns:
+    A jitted function `sample(params, semantic, *, prompt, prompt_length,
+    length, keys)` that gives tokens (B, T, Q): the prompt, what was decoded,
+    zeros beyond `length`. `params` are the network's variables
+    (`{"params": ...}`), `semantic` (B, T) its conditioning at the frame rate;
+    for the others see `decode`. It is compiled once for each (B, T); rows of
+    length 0 fill a batch up.
+
+  Raises:
+    ValueError: `sampler` has another number of levels than `model`.
+  """
+  if len(sampler.iterations) != model.levels:
+    raise ValueError(
+      f"iterations must have one entry for each of the {model.levels} levels, "
+      f"got {sampler.iterations}"
+    )
+  network = SoundStorm(model)
+
+  @jax.jit
+  def sample(
+    params: Mapping[str, Any],
+    semantic: Int[Array, "B T"],
+    *,
+    prompt: Int[Array, "B T Q"],
+    prompt_length: Int[Array, " B"],
+    length: Int[Array, " B"],
+    keys: Key[Array, " B"],
+  ) -> Int[Array, "B T Q"]:
+    valid = jnp.arange(semantic.shape[1]) < length[:, None]
+
+    def conditioned_on(conditioning):
+      return lambda tokens, level: network.apply(
+        params, tokens, conditioning, valid, level=level
+      )
+
+    logits_fn = conditioned_on(semantic)
+    if sampler.guidance_scale > 0:
+      dropped = jnp.full_like(semantic, model.null_semantic_id)
+      logits_fn = guided_logits_fn(
+        logits_fn, conditioned_on(dropped), scale=sampler.guidance_scale
+      )
+    return decode(
+      logits_fn,
+      prompt=prompt,
+      prompt_length=prompt_length,
+      length=length,
+      keys=keys,
+      codes=model.codes,
+      config=sampler,
+    )
+
+  return sample
