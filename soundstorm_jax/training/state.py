@@ -1,0 +1,53 @@
+"""The state of a training run, made once and in place.
+
+`TrainState` serves models that have nothing beside parameters; a task with more
+to keep (codebooks, a discriminator) has its own NamedTuple with the same names.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Int, Key
+
+from soundstorm_jax.parallel import rules
+
+
+class TrainState(NamedTuple):
+  """Steps completed, parameters, optimizer state, averaged parameters."""
+
+  step: Int[Array, ""]
+  params: Any
+  opt_state: Any
+  ema_params: Any
+
+
+def new_state(params: Any, optimizer: Any) -> TrainState:
+  """The state before the first step; boxes on the parameters are kept."""
+  # Donation needs the average in buffers of its own.
+  average = jax.tree.map(jnp.copy, params)
+  return TrainState(
+    jnp.zeros((), jnp.int32), params, optimizer.init(params), average
+  )
+
+
+def abstract_state(init: Callable[[Key[Array, ""]], Any], mesh: Mesh) -> Any:
+  """Shapes, dtypes and shardings of the state, without making it.
+
+  Args:
+    init: a task's `init_state`.
+    mesh: where the state will live.
+  """
+  return rules.abstract(jax.eval_shape(init, jax.random.key(0)), mesh)
+
+
+def init_state(
+  init: Callable[[Key[Array, ""]], Any], key: Key[Array, ""], *, mesh: Mesh
+) -> Any:
+  """Makes the state with every array born on its own devices."""
+  target = abstract_state(init, mesh)
+  shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
+  make = jax.jit(lambda key: rules.unbox(init(key)), out_shardings=shardings)
+  return make(key)

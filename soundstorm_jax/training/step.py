@@ -1,0 +1,130 @@
+"""The steps as they are compiled, and what surrounds a task's own step.
+
+B batch, A parts of an accumulated batch.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from soundstorm_jax.parallel.mesh import batch_sharding, replicated
+from soundstorm_jax.training.metrics import Mean, Metrics
+from soundstorm_jax.training.task import Batch, State, Task
+
+TrainStep = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
+EvalStep = Callable[[State, Batch, jax.Array], Metrics]
+
+
+def skip_nonfinite(train_step: TrainStep) -> TrainStep:
+  """Keeps the old state where a step's loss or gradient norm is not finite.
+
+  The step still counts as completed, so that the next batch is another one.
+  Its metrics count for nothing, except "skipped" (1 for such a step).
+  """
+
+  def guarded(
+    state: State, batch: Batch, key: jax.Array
+  ) -> tuple[State, Metrics]:
+    new, metrics = train_step(state, batch, key)
+    good = jnp.isfinite(metrics["loss"].total) & jnp.isfinite(
+      metrics["grad_norm"].total
+    )
+    kept = jax.tree.map(lambda n, o: jnp.where(good, n, o), new, state)
+    kept = kept._replace(step=new.step)
+    metrics = jax.tree.map(lambda m: jnp.where(good, m, 0.0), metrics)
+    metrics["skipped"] = Mean.of(~good)
+    return kept, metrics
+
+  return guarded
+
+
+def compile_train_step(task: Task, target: Any, *, mesh: Mesh) -> TrainStep:
+  """The jitted train step: the state is donated, outputs stay in place.
+
+  Args:
+    task: whose `train_step` it is.
+    target: the abstract state, with shardings.
+    mesh: the mesh it runs on.
+
+  Returns:
+    (state, batch, key) -> (state, metrics); the key is that of the whole run,
+    and the step's own is derived from it by `state.step`. Has `.lower` for
+    ahead-of-time compilation.
+  """
+  guarded = skip_nonfinite(task.train_step)
+
+  def step(state: State, batch: Batch, key: jax.Array) -> tuple[State, Metrics]:
+    return guarded(state, batch, jax.random.fold_in(key, state.step))
+
+  shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
+  return jax.jit(
+    step,
+    in_shardings=(shardings, batch_sharding(mesh), replicated(mesh)),
+    out_shardings=(shardings, replicated(mesh)),
+    donate_argnums=0,
+  )
+
+
+def compile_eval_step(task: Task, target: Any, *, mesh: Mesh) -> EvalStep:
+  """The jitted evaluation step; arguments as in `compile_train_step`."""
+  shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
+  return jax.jit(
+    task.eval_step,
+    in_shardings=(shardings, batch_sharding(mesh), replicated(mesh)),
+    out_shardings=replicated(mesh),
+  )
+
+
+def accumulate(
+  loss: Callable[[Any, Any], tuple[Mean, Metrics]],
+  params: Any,
+  batch: Any,
+  *,
+  parts: int,
+) -> tuple[Any, Mean, Metrics]:
+  """Gradients of a mean over a batch, computed part by part.
+
+  Sums and counts are added over the parts and divided once, so that the result
+  is that of the whole batch however unevenly the counts fall.
+
+  Args:
+    loss: (params, part of the batch) -> (loss, metrics) as sums and counts; the
+      counts must not depend on the parameters.
+    params: what to differentiate by.
+    batch: arrays of (B, ...).
+    parts: A, a divisor of B.
+
+  Returns:
+    Gradients of total / count (zero where nothing counted), the loss, metrics.
+  """
+
+  def total(params: Any, part: Any) -> tuple[jax.Array, tuple[Mean, Metrics]]:
+    mean, metrics = loss(params, part)
+    return mean.total, (mean, metrics)
+
+  differentiate = jax.grad(total, has_aux=True)
+  if parts == 1:
+    grads, (mean, metrics) = differentiate(params, batch)
+  else:
+    # Row i goes to part i % A: every device keeps an equal share of each part.
+    split = jax.tree.map(
+      lambda x: jnp.swapaxes(
+        x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1
+      ),
+      batch,
+    )
+
+    def body(carry: Any, part: Any) -> tuple[Any, None]:
+      return jax.tree.map(jnp.add, carry, differentiate(params, part)), None
+
+    first = jax.tree.map(lambda x: x[0], split)
+    zeros = jax.tree.map(
+      lambda x: jnp.zeros(x.shape, x.dtype),
+      jax.eval_shape(differentiate, params, first),
+    )
+    (grads, (mean, metrics)), _ = jax.lax.scan(body, zeros, split)
+  scale = 1.0 / jnp.maximum(mean.count, 1.0)
+  return jax.tree.map(lambda g: g * scale, grads), mean, metrics

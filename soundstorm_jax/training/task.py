@@ -1,0 +1,57 @@
+"""What a model must offer to be trained: its state, its steps, its samples.
+
+The training program (`soundstorm_jax.train`) knows no model. It asks a task for
+the state, compiles the task's two pure functions over the mesh, and does the
+rest: data, checkpoints, evaluation, logging.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+from clu import metric_writers
+from jaxtyping import Array, Key
+
+from soundstorm_jax.training.metrics import Metrics
+
+State = Any
+Batch = dict[str, jax.Array]
+
+
+@runtime_checkable
+class Task(Protocol):
+  """One trainable model.
+
+  A state is a NamedTuple with at least `step` (int32 scalar: steps completed),
+  `params` and `ema_params`. It holds no random key and no optimizer object.
+  """
+
+  def init_state(self, key: Key[Array, ""]) -> State:
+    """A new state; parameters boxed with their logical axis names."""
+
+  def train_step(
+    self, state: State, batch: Batch, key: Key[Array, ""]
+  ) -> tuple[State, Metrics]:
+    """One step; pure. Metrics hold at least "loss" and "grad_norm"."""
+
+  def eval_step(
+    self, state: State, batch: Batch, key: Key[Array, ""]
+  ) -> Metrics:
+    """Metrics of a held-out batch under the averaged parameters; pure."""
+
+  def write_samples(
+    self,
+    state: State,
+    batch: Batch,
+    *,
+    writer: metric_writers.MetricWriter,
+    step: int,
+  ) -> None:
+    """Writes something to look at or listen to; may do nothing."""
+
+
+@runtime_checkable
+class CountsFlops(Protocol):
+  """A task that knows its work, for the share of the hardware's peak (MFU)."""
+
+  def flops_per_frame(self, frames: int) -> float:
+    """Forward and backward operations per frame, in windows of `frames`."""
