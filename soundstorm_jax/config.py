@@ -142,6 +142,9 @@ class CodecTrainingConfig:
   adversarial_weight: float = 1.0
   feature_weight: float = 100.0
   mel_weight: float = 1.0
+  # L1 between samples. The paper has none (0); it gives a short training run
+  # the phase that the discriminators would take far longer to teach.
+  waveform_weight: float = 0.0
   # The discriminators join after this many steps: the paper starts at once,
   # which costs most of the time while the output is still noise.
   adversarial_start: int = 0
@@ -159,6 +162,7 @@ class CodecTrainingConfig:
       "adversarial_weight",
       "feature_weight",
       "mel_weight",
+      "waveform_weight",
       "adversarial_start",
       "commitment_weight",
       "dead_code_threshold",

@@ -194,11 +194,11 @@ def update(
     sums = keep * sums + (1 - keep) * total * scale
     vectors = sums / jnp.maximum(counts, 1e-6)[:, None]
 
-    # Log-weights: an example that does not use the level lends no vector.
-    # A floor under them keeps the draw defined where no example does.
-    picks = jax.random.categorical(
-      level_key, jnp.log(weight + 1e-30), shape=(codes,)
-    )
+    # An example that does not use the level lends it no vector.
+    ends = jnp.cumsum(weight)
+    draws = ends[-1] * jax.random.uniform(level_key, (codes,))
+    picks = jnp.searchsorted(ends, draws, side="right")
+    picks = jnp.minimum(picks, weight.size - 1)
     dead = counts < dead_below
     start = jnp.maximum(jnp.mean(counts), dead_below)
     vectors = jnp.where(dead[:, None], residual[picks], vectors)

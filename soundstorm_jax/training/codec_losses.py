@@ -1,0 +1,77 @@
+"""SoundStream's losses (arXiv 2107.03312, section III-E), as pure functions.
+
+Sums over time are means here, so that the weights do not depend on how long
+the training crops are.
+
+Axis letters: B batch, N samples.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from soundstorm_jax.features import mel_spectrogram
+from soundstorm_jax.models.discriminators import Judgement
+
+MEL_WINDOWS = (64, 128, 256, 512, 1024, 2048)
+MELS = 64
+
+
+def mel_loss(
+  real: Float[Array, "B N"], made: Float[Array, "B N"], *, sample_rate: int
+) -> Float[Array, ""]:
+  """Multi-scale spectral reconstruction, equation 6 of the paper.
+
+  For windows of 2^6 to 2^11 samples, hop a quarter: the L1 distance of the mel
+  spectrograms plus sqrt(window / 2) times the L2 distance of their logarithms.
+  """
+  total = jnp.zeros(())
+  for window in MEL_WINDOWS:
+    spectrogram = [
+      mel_spectrogram(
+        audio,
+        sample_rate=sample_rate,
+        window=window,
+        hop=window // 4,
+        mels=MELS,
+      )
+      for audio in (real, made)
+    ]
+    first, second = spectrogram
+    linear = jnp.mean(jnp.abs(first - second))
+    # The floor, about -100 dB, keeps silence from ruling the logarithm.
+    logs = jnp.log(first + 1e-5) - jnp.log(second + 1e-5)
+    distance = jnp.sqrt(jnp.mean(jnp.square(logs), axis=-1) + 1e-12)
+    total += linear + jnp.sqrt(window / 2) * jnp.mean(distance)
+  return total
+
+
+def discriminator_loss(
+  real: Sequence[Judgement], made: Sequence[Judgement]
+) -> Float[Array, ""]:
+  """Hinge loss, the mean over discriminators and time (equation 1)."""
+  losses = [
+    jnp.mean(jnp.maximum(0.0, 1.0 - r.logits))
+    + jnp.mean(jnp.maximum(0.0, 1.0 + m.logits))
+    for r, m in zip(real, made, strict=True)
+  ]
+  return sum(losses) / len(losses)
+
+
+def adversarial_loss(made: Sequence[Judgement]) -> Float[Array, ""]:
+  """What the generator pays for being caught (equation 2)."""
+  losses = [jnp.mean(jnp.maximum(0.0, 1.0 - m.logits)) for m in made]
+  return sum(losses) / len(losses)
+
+
+def feature_loss(
+  real: Sequence[Judgement], made: Sequence[Judgement]
+) -> Float[Array, ""]:
+  """L1 distance of the discriminators' features (equation 4)."""
+  losses = [
+    jnp.mean(jnp.abs(r - m))
+    for real_one, made_one in zip(real, made, strict=True)
+    for r, m in zip(real_one.features, made_one.features, strict=True)
+  ]
+  return sum(losses) / len(losses)

@@ -1,0 +1,301 @@
+"""Training of the codec: SoundStream (arXiv 2107.03312, section III).
+
+The generator (encoder, decoder) and the discriminators step together; the
+codebooks are moving averages, carried in the state and updated by a pure
+function.
+
+Axis letters: B batch, N samples, T frames, Q levels, V codes, D latent width.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from soundstorm_jax.config import TrainConfig
+from soundstorm_jax.models import quantizer
+from soundstorm_jax.models.codec import Codec
+from soundstorm_jax.models.discriminators import Discriminators
+from soundstorm_jax.models.soundstream import SoundStream
+from soundstorm_jax.training import codec_losses
+from soundstorm_jax.training.metrics import Mean
+from soundstorm_jax.training.optimizer import (
+  make_optimizer,
+  update,
+  update_ema,
+)
+
+
+class CodecState(NamedTuple):
+  """Everything a codec run carries from step to step.
+
+  Attributes:
+    step: completed steps.
+    params: encoder and decoder.
+    opt_state: their optimizer's.
+    ema_params: their moving average, which is evaluated and exported.
+    codebooks: the quantizer's.
+    discriminators: parameters.
+    discriminators_opt: their optimizer's.
+  """
+
+  step: Int[Array, ""]
+  params: Any
+  opt_state: Any
+  ema_params: Any
+  codebooks: quantizer.Codebooks
+  discriminators: Any
+  discriminators_opt: Any
+
+
+class SoundStreamTask:
+  """The codec's part of a training run; the loop is in `train.py`.
+
+  Batches are {"audio": (B, N) float32}, N a multiple of the hop and at least
+  the longest loss window.
+
+  Raises:
+    ValueError: at construction, gradient accumulation is asked for (the
+      codebooks follow whole batches), or the window has a part of a frame.
+  """
+
+  def __init__(self, config: TrainConfig):
+    self._config = config
+    if config.optimizer.accumulate != 1:
+      raise ValueError(
+        "the codec's codebooks follow whole batches: optimizer.accumulate "
+        f"must be 1, got {config.optimizer.accumulate}"
+      )
+    rate = config.soundstream.sample_rate
+    samples = round(config.data.window_seconds * rate)
+    limit = max(codec_losses.MEL_WINDOWS)
+    if samples % config.soundstream.hop or samples < limit:
+      raise ValueError(
+        f"data.window_seconds={config.data.window_seconds} is {samples} "
+        f"samples; it must be a multiple of the hop "
+        f"{config.soundstream.hop}, and at least {limit}"
+      )
+    self._samples = samples
+    self._model = SoundStream(config.soundstream)
+    self._judges = Discriminators(config.codec_training.discriminator_channels)
+    self._optimizer = make_optimizer(config.optimizer, config.steps)
+    self._judge_optimizer = optax.adam(
+      config.codec_training.discriminator_lr, b1=0.5, b2=0.9
+    )
+
+  def init_state(self, key: Array) -> CodecState:
+    """Fresh parameters, boxed with their logical axes."""
+    model_key, judge_key = jax.random.split(key)
+    audio = jnp.zeros((1, self._samples))
+    params = self._model.init(model_key, audio)["params"]
+    judges = self._judges.init(judge_key, audio)["params"]
+    codec = self._config.soundstream
+    return CodecState(
+      step=jnp.zeros((), jnp.int32),
+      params=params,
+      opt_state=self._optimizer.init(params),
+      ema_params=jax.tree.map(jnp.copy, params),
+      codebooks=quantizer.empty_codebooks(
+        codec.levels, codec.codes, dim=codec.dim
+      ),
+      discriminators=judges,
+      discriminators_opt=self._judge_optimizer.init(judges),
+    )
+
+  def train_step(
+    self, state: CodecState, batch: dict[str, Array], key: Array
+  ) -> tuple[CodecState, dict[str, Mean]]:
+    """One step of everything; metrics are sums and counts."""
+    config = self._config.codec_training
+    audio = batch["audio"]
+    examples = audio.shape[0]
+    init_key, dropout_key, revive_key = jax.random.split(key, 3)
+    levels_used = self._draw_levels(dropout_key, examples)
+    books = jax.lax.cond(
+      state.codebooks.initialized,
+      lambda: state.codebooks,
+      lambda: quantizer.initialize(
+        self._encode(state.params, audio), state.codebooks, key=init_key
+      ),
+    )
+    adversarial = state.step >= config.adversarial_start
+
+    def loss_of(params):
+      latents = self._encode(params, audio)
+      quantized = quantizer.quantize(
+        latents, books.vectors, levels_used=levels_used
+      )
+      # Straight through: the decoder sees codes, the encoder its gradient.
+      made = self._decode(
+        params,
+        latents + jax.lax.stop_gradient(quantized.values - latents),
+      )
+      parts = {
+        "mel": codec_losses.mel_loss(
+          audio, made, sample_rate=self._config.soundstream.sample_rate
+        ),
+        "commitment": quantizer.commitment_loss(
+          latents, quantized, levels_used=levels_used
+        ),
+        "waveform": jnp.mean(jnp.abs(audio - made)),
+      }
+      parts["adversarial"], parts["feature"] = jax.lax.cond(
+        adversarial,
+        lambda: self._judged(state.discriminators, audio, made),
+        lambda: (jnp.zeros(()), jnp.zeros(())),
+      )
+      loss = (
+        config.mel_weight * parts["mel"]
+        + config.commitment_weight * parts["commitment"]
+        + config.waveform_weight * parts["waveform"]
+        + config.adversarial_weight * parts["adversarial"]
+        + config.feature_weight * parts["feature"]
+      )
+      return loss, (parts, made, quantized)
+
+    (loss, (parts, made, quantized)), grads = jax.value_and_grad(
+      loss_of, has_aux=True
+    )(state.params)
+    stepped = update(
+      self._optimizer, grads, params=state.params, opt_state=state.opt_state
+    )
+    judges, judges_opt, judge_loss = jax.lax.cond(
+      adversarial,
+      lambda: self._judge_step(state, audio, jax.lax.stop_gradient(made)),
+      lambda: (
+        state.discriminators,
+        state.discriminators_opt,
+        jnp.zeros(()),
+      ),
+    )
+    following = CodecState(
+      step=state.step + 1,
+      params=stepped.params,
+      opt_state=stepped.opt_state,
+      ema_params=update_ema(
+        state.ema_params,
+        stepped.params,
+        decay=self._config.optimizer.ema_decay,
+        step=state.step,
+      ),
+      codebooks=quantizer.update(
+        books,
+        quantized,
+        levels_used=levels_used,
+        key=revive_key,
+        decay=config.codebook_decay,
+        dead_below=config.dead_code_threshold,
+      ),
+      discriminators=judges,
+      discriminators_opt=judges_opt,
+    )
+    usage = jnp.mean(books.counts > config.dead_code_threshold)
+    scalars = {
+      "loss": loss,
+      **parts,
+      "discriminator": judge_loss,
+      "codes_alive": usage,
+      **stepped.norms,
+    }
+    return following, {
+      name: Mean(value * examples, jnp.float32(examples))
+      for name, value in scalars.items()
+    }
+
+  def eval_step(
+    self, state: CodecState, batch: dict[str, Array], key: Array
+  ) -> dict[str, Mean]:
+    """Spectral distance and SI-SDR of the averaged model, by levels used."""
+    del key
+    audio = batch["audio"]
+    examples = audio.shape[0]
+    latents = self._encode(state.ema_params, audio)
+    codes = quantizer.quantize(latents, state.codebooks.vectors).codes
+    metrics = {}
+    levels = self._config.soundstream.levels
+    for used in sorted({1, (levels + 2) // 3, levels}):
+      made = self._decode(
+        state.ema_params,
+        quantizer.dequantize(codes[..., :used], state.codebooks.vectors),
+      )
+      mel = codec_losses.mel_loss(
+        audio, made, sample_rate=self._config.soundstream.sample_rate
+      )
+      quality = {"mel": mel, "si_sdr": jnp.mean(si_sdr(audio, made))}
+      for name, value in quality.items():
+        metrics[f"{name}_{used}_levels"] = Mean(
+          value * examples, jnp.float32(examples)
+        )
+    metrics["loss"] = metrics[f"mel_{levels}_levels"]
+    return metrics
+
+  def write_samples(
+    self, state: CodecState, batch: dict[str, Array], *, writer: Any, step: int
+  ) -> None:
+    """Originals and reconstructions, as audio for TensorBoard."""
+    codec = Codec(
+      self._config.soundstream,
+      params=state.ema_params,
+      codebooks=state.codebooks.vectors,
+    )
+    audio = batch["audio"][:4]
+    made = codec.decode(codec.encode(audio))
+    writer.write_audios(
+      step,
+      {
+        "original": audio[..., None],
+        "reconstruction": made[:, : audio.shape[1], None],
+      },
+      sample_rate=self._config.soundstream.sample_rate,
+    )
+
+  def _encode(self, params, audio):
+    return self._model.apply({"params": params}, audio, method="encode")
+
+  def _decode(self, params, latents):
+    return self._model.apply({"params": params}, latents, method="decode")
+
+  def _draw_levels(self, key, examples):
+    """Quantizer dropout: n_q ~ U[1, Q] per example (section III-C)."""
+    levels = self._config.soundstream.levels
+    if not self._config.codec_training.quantizer_dropout:
+      return jnp.full((examples,), levels)
+    keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(
+      jnp.arange(examples)
+    )
+    return jax.vmap(lambda k: jax.random.randint(k, (), 1, levels + 1))(keys)
+
+  def _judged(self, judges, real, made):
+    real_views = self._judges.apply({"params": judges}, real)
+    made_views = self._judges.apply({"params": judges}, made)
+    return (
+      codec_losses.adversarial_loss(made_views),
+      codec_losses.feature_loss(real_views, made_views),
+    )
+
+  def _judge_step(self, state, real, made):
+    def loss_of(params):
+      return codec_losses.discriminator_loss(
+        self._judges.apply({"params": params}, real),
+        self._judges.apply({"params": params}, made),
+      )
+
+    loss, grads = jax.value_and_grad(loss_of)(state.discriminators)
+    updates, opt_state = self._judge_optimizer.update(
+      grads, state.discriminators_opt, state.discriminators
+    )
+    judges = optax.apply_updates(state.discriminators, updates)
+    return judges, opt_state, loss
+
+
+def si_sdr(
+  real: Float[Array, "B N"], made: Float[Array, "B N"]
+) -> Float[Array, "B"]:
+  """Scale-invariant signal-to-distortion ratio in dB."""
+  scale = jnp.sum(real * made, -1) / (jnp.sum(real * real, -1) + 1e-8)
+  target = scale[:, None] * real
+  noise = made - target
+  ratio = (jnp.sum(target**2, -1) + 1e-8) / (jnp.sum(noise**2, -1) + 1e-8)
+  return 10 * jnp.log10(ratio)
