@@ -1,0 +1,68 @@
+"""Package metadata; versions to install are pinned in requirements/*.lock."""
+
+import pathlib
+
+import setuptools
+
+_ROOT = pathlib.Path(__file__).parent
+
+# Wheels of tensorflow-cpu exist for x86-64 alone.
+_TENSORFLOW = [
+  "tensorflow-cpu>=2.18; platform_machine == 'x86_64'",
+  "tensorflow>=2.18; platform_machine != 'x86_64'",
+]
+
+setuptools.setup(
+  name="soundstorm-jax",
+  version="0.1.0",
+  description=(
+    "SoundStorm: parallel audio generation, its codec and its training, in "
+    "JAX and Flax"
+  ),
+  long_description=(_ROOT / "README.md").read_text("utf-8"),
+  long_description_content_type="text/markdown",
+  license="Apache-2.0",
+  python_requires=">=3.11,<3.14",
+  packages=setuptools.find_packages(include=["soundstorm_jax*"]),
+  package_data={
+    "soundstorm_jax": [
+      "shipped/*/*",
+      "demo/speech/*",
+      "demo/speech/*/*.ogg",
+      "demo/*.html",
+      "demo/*.j2",
+    ]
+  },
+  install_requires=[
+    "absl-py",
+    "array-record",
+    "clu",
+    "etils[epath]",
+    "flax>=0.12.8",
+    # tensorflow-datasets imports it without asking for it.
+    "importlib-resources",
+    "jax>=0.10.2",
+    "jaxtyping",
+    "jinja2",
+    "matplotlib",
+    "ml-collections",
+    "numpy",
+    "optax",
+    "orbax-checkpoint>=0.12",
+    "safetensors",
+    "scikit-learn",
+    "soundfile>=0.13",
+    "soxr",
+    "tensorboard",
+    *_TENSORFLOW,
+    "tensorflow-datasets>=4.9.9",
+    "tqdm",
+  ],
+  extras_require={
+    "cuda": ["jax[cuda12]"],
+    "dev": ["beartype", "pytest", "pyyaml", "ruff", "setuptools", "wheel"],
+    "eval": ["pesq", "pystoi"],
+    "notebooks": ["ipykernel", "nbclient", "nbstripout"],
+    "tpu": ["jax[tpu]"],
+  },
+)
