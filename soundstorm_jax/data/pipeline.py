@@ -136,16 +136,18 @@ def train_batches(
     start = batch * hosts.batch_size + hosts.first
     return tf.data.Dataset.range(start, start + hosts.rows)
 
+  # These are graph code already; AutoGraph would only look for their source.
+  plain = tf.autograph.experimental.do_not_convert
   options = tf.data.Options()
   options.deterministic = True
   options.threading.private_threadpool_size = workers
   dataset = (
     tf.data.Dataset.range(start_step, _ENDLESS)
-    .flat_map(host_positions)
-    .map(plan)
+    .flat_map(plain(host_positions))
+    .map(plain(plan))
     .batch(hosts.rows, drop_remainder=True)
     # One call a batch: crossing into Python costs more than copying a window.
-    .map(load_batch, num_parallel_calls=workers)
+    .map(plain(load_batch), num_parallel_calls=workers)
     .prefetch(2)
     .with_options(options)
   )
