@@ -55,9 +55,9 @@ def test_counts_equal_the_formula(steps):
       if before == 0 or step == steps - 1:
         expected = 0
       else:
-        # 1e-9: cos(pi / 3) is 0.5, and not a little less.
-        share = math.cos(math.pi / 2 * (step + 1) / steps)
-        expected = max(1, min(math.floor(n0 * share + 1e-9), before - 1))
+        # The product in float32, as the package has it.
+        share = np.float32(math.cos(math.pi / 2 * (step + 1) / steps))
+        expected = max(1, min(math.floor(np.float32(n0) * share), before - 1))
       assert after == expected, (n0, step)
     unknown = counts
   assert not unknown.any()

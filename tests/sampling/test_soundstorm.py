@@ -29,10 +29,12 @@ PROMPT_LENGTH = jnp.asarray([5, 0, 7, 0])
 
 @pytest.fixture(scope="module")
 def params():
-  zeros = jnp.zeros((1, T), jnp.int32)
-  variables = SoundStorm(MODEL).init(
-    jax.random.key(0), jnp.zeros((1, T, Q), jnp.int32), zeros, None, level=0
+  network = SoundStorm(MODEL)
+  tokens = jnp.zeros((1, T, Q), jnp.int32)
+  init = jax.jit(
+    lambda key: network.init(key, tokens, tokens[..., 0], None, level=0)
   )
+  variables = init(jax.random.key(0))
   # Sharper predictions than at the start, so that logits matter beside noise.
   params = nn.unbox(variables)
   params["params"]["head_kernel"] *= 20
