@@ -35,6 +35,8 @@ format: $(READY)
 lock: $(READY)
 	$(LOCK) --no-build-isolation --extra dev setup.py \
 	  --output-file requirements/cpu.lock
+	$(LOCK) --no-build-isolation --extra tpu setup.py \
+	  --output-file requirements/tpu.lock
 	echo uv | $(LOCK) - --output-file requirements/uv.lock
 
 clean:
