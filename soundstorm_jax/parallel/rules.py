@@ -25,6 +25,7 @@ RULES: tuple[tuple[str, str | tuple[str, ...] | None], ...] = (
   ("mlp", "tensor"),  # the inner width of a feed-forward or conv module
   ("heads", "tensor"),  # H
   ("kv", None),  # K
+  ("norm", None),  # scales and biases of width D
   ("vocab", None),  # V
   ("table", None),  # rows of an embedding: 1025, which no mesh divides
   ("levels", None),  # Q

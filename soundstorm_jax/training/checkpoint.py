@@ -124,7 +124,16 @@ def restore_for_inference(
       raise FileNotFoundError(f"no checkpoint {step} in {folder}, only {steps}")
     step = steps[-1] if step is None else step
     config = saved_config(checkpointer, step=step)
-    state = checkpointer.load_checkpointables(step)["state"]
+    saved = checkpointer.checkpointables_metadata(step).metadata["state"]
+    # Wherever its arrays lived, they are read into this host's memory.
+    here = jax.sharding.SingleDeviceSharding(
+      jax.local_devices(backend="cpu")[0]
+    )
+    target = jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+      saved,
+    )
+    state = checkpointer.load_checkpointables(step, {"state": target})["state"]
   return Restored(jax.device_get(state), step, config)
 
 

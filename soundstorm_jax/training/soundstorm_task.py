@@ -1,0 +1,226 @@
+"""Training of SoundStorm (arXiv 2305.09636, sections 2.2 and 4.1).
+
+A mask is drawn for every example inside the step; the network predicts the
+masked tokens of one level per example. All metrics are sums and counts of
+masked tokens.
+
+Axes: B batch, T frames, Q levels, V codes.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from clu import metric_writers
+from jax.experimental import multihost_utils
+from jaxtyping import Array, Key
+
+from soundstorm_jax import masking
+from soundstorm_jax.config import (
+  SoundStormConfig,
+  SoundStreamConfig,
+  TrainConfig,
+  from_mapping,
+)
+from soundstorm_jax.models.codec import Codec
+from soundstorm_jax.models.soundstorm import SoundStorm, parameter_count
+from soundstorm_jax.sampling.soundstorm import make_sampler
+from soundstorm_jax.training import optimizer as optimizer_lib
+from soundstorm_jax.training.metrics import Mean, Metrics
+from soundstorm_jax.training.state import TrainState, new_state
+from soundstorm_jax.training.step import accumulate
+from soundstorm_jax.weights import load_weights
+
+# Examples of a batch that are made audible.
+_SAMPLES = 4
+
+
+class SoundStormTask:
+  """SoundStorm's part of a training run; the loop is in `train.py`.
+
+  Batches are {"acoustic": (B, T, Q) int32, "semantic": (B, T) int32,
+  "valid": (B, T) bool}.
+
+  Raises:
+    ValueError: at construction, the sampler's levels are not the model's, or
+      the codec's weights are of something else or have too few levels or codes.
+  """
+
+  def __init__(self, config: TrainConfig):
+    self._config = config
+    self._model = SoundStorm(config.soundstorm)
+    self._optimizer = optimizer_lib.make_optimizer(
+      config.optimizer, config.steps
+    )
+    self._sampler = None
+    if config.sample_every and config.codec_weights:
+      self._codec = load_codec(config.codec_weights, model=config.soundstorm)
+      self._sampler = make_sampler(config.soundstorm, config.sampler)
+
+  def init_state(self, key: Key[Array, ""]) -> TrainState:
+    """Fresh parameters, boxed with their logical axes."""
+    frame = jnp.zeros((1, 1), jnp.int32)
+    tokens = jnp.zeros((1, 1, self._config.soundstorm.levels), jnp.int32)
+    params = self._model.init(key, tokens, frame, None, level=0)["params"]
+    return new_state(params, self._optimizer)
+
+  def train_step(
+    self, state: TrainState, batch: dict[str, Array], key: Key[Array, ""]
+  ) -> tuple[TrainState, Metrics]:
+    """One step; see `training.task`."""
+    mask_key, dropout_key = jax.random.split(key)
+    config = self._config.optimizer
+    # Drawn for the whole batch at once, whatever it is cut into.
+    mask = self._draw(mask_key, batch)
+    rows = jnp.arange(batch["valid"].shape[0])
+
+    def loss(params: Any, part: Any) -> tuple[Mean, Metrics]:
+      batch, mask, rows = part
+      part_key = jax.random.fold_in(dropout_key, rows[0])
+      metrics = self._scores(params, batch, mask=mask, dropout_key=part_key)
+      return metrics["loss"], metrics
+
+    grads, _, metrics = accumulate(
+      loss, state.params, (batch, mask, rows), parts=config.accumulate
+    )
+    update = optimizer_lib.update(
+      self._optimizer, grads, params=state.params, opt_state=state.opt_state
+    )
+    average = optimizer_lib.update_ema(
+      state.ema_params, update.params, decay=config.ema_decay, step=state.step
+    )
+    state = TrainState(state.step + 1, update.params, update.opt_state, average)
+    norms = {name: Mean.of(value) for name, value in update.norms.items()}
+    return state, metrics | norms
+
+  def eval_step(
+    self, state: TrainState, batch: dict[str, Array], key: Key[Array, ""]
+  ) -> Metrics:
+    """The training metrics under the averaged parameters."""
+    mask = self._draw(key, batch)
+    return self._scores(state.ema_params, batch, mask=mask, dropout_key=None)
+
+  def _draw(
+    self, key: Key[Array, ""], batch: dict[str, Array]
+  ) -> masking.TrainingMask:
+    return masking.draw_mask(
+      key,
+      batch["valid"],
+      levels=self._config.soundstorm.levels,
+      config=self._config.masking,
+    )
+
+  def _scores(
+    self,
+    params: Any,
+    batch: dict[str, Array],
+    *,
+    mask: masking.TrainingMask,
+    dropout_key: Key[Array, ""] | None,
+  ) -> Metrics:
+    model = self._config.soundstorm
+    deterministic = dropout_key is None or not model.conformer.dropout
+    tokens = masking.mask_tokens(batch["acoustic"], mask, mask_id=model.mask_id)
+    semantic = masking.drop_semantic(
+      batch["semantic"], mask, null_id=model.null_semantic_id
+    )
+    logits = self._model.apply(
+      {"params": params},
+      tokens,
+      semantic,
+      batch["valid"],
+      level=mask.level,
+      deterministic=deterministic,
+      rngs=None if deterministic else {"dropout": dropout_key},
+    )
+    truth = masking.tokens_at_level(batch["acoustic"], mask.level)
+    scores = masking.masked_cross_entropy(logits, truth, target=mask.target)
+    frames = jnp.arange(batch["valid"].shape[1])
+    maskable = batch["valid"] & (frames >= mask.delimiter[:, None])
+    metrics = {
+      "mask_ratio": Mean(
+        jnp.sum(scores.count), jnp.sum(maskable, dtype=jnp.float32)
+      )
+    }
+    named = {"loss": scores.loss, "top1": scores.top1, "top10": scores.top10}
+    for name, values in named.items():
+      metrics[name] = Mean(jnp.sum(values), jnp.sum(scores.count))
+      # The paper counts levels from 1, and so do reports.
+      for level in range(model.levels):
+        here = (mask.level == level).astype(jnp.float32)
+        metrics[f"{name}_level_{level + 1:02d}"] = Mean(
+          jnp.sum(values * here), jnp.sum(scores.count * here)
+        )
+    return metrics
+
+  def write_samples(
+    self,
+    state: TrainState,
+    batch: dict[str, Array],
+    *,
+    writer: metric_writers.MetricWriter,
+    step: int,
+  ) -> None:
+    """Held-out speech as the codec has it, and made from semantic tokens.
+
+    Only with `codec_weights`. Without a prompt, so the voice is free.
+    """
+    if self._sampler is None:
+      return
+    batch = multihost_utils.process_allgather(batch, tiled=True)
+    length = batch["valid"].sum(-1).astype(np.int32)
+    tokens = self._sampler(
+      {"params": state.ema_params},
+      batch["semantic"],
+      prompt=np.zeros_like(batch["acoustic"]),
+      prompt_length=np.zeros_like(length),
+      length=length,
+      keys=jax.random.split(jax.random.key(0), len(length)),
+    )
+    tokens = multihost_utils.process_allgather(tokens, tiled=True)
+    for name, ids in {"codec": batch["acoustic"], "made": tokens}.items():
+      audio = np.array(self._codec.decode(ids[:_SAMPLES]))
+      hop = self._codec.config.hop
+      for row, frames in enumerate(length[:_SAMPLES]):
+        audio[row, frames * hop :] = 0
+      writer.write_audios(
+        step,
+        {f"samples/{name}": audio[..., None]},
+        sample_rate=self._codec.config.sample_rate,
+      )
+
+  def flops_per_frame(self, frames: int) -> float:
+    """Three times the forward pass: matrix products and attention.
+
+    Embeddings are looked up, not multiplied, and only one head is computed.
+    """
+    model = self._config.soundstorm
+    dim = model.conformer.dim
+    tables = model.levels * (model.codes + 1) + model.semantic_vocab + 1
+    unused = (tables + (model.levels - 1) * model.codes) * dim
+    attention = 4 * model.conformer.layers * dim * frames
+    return 3.0 * (2 * (parameter_count(model) - unused) + attention)
+
+
+def load_codec(path: str, *, model: SoundStormConfig) -> Codec:
+  """The codec whose tokens a model predicts.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: it holds something else, or fewer levels or codes than `model`.
+  """
+  weights = load_weights(path)
+  if weights.kind != "soundstream":
+    raise ValueError(f"{path} must hold soundstream, got {weights.kind!r}")
+  config = from_mapping(SoundStreamConfig, weights.config)
+  if config.levels < model.levels or config.codes != model.codes:
+    raise ValueError(
+      f"{path} has {config.levels} levels of {config.codes} codes, the model "
+      f"{model.levels} of {model.codes}"
+    )
+  return Codec(
+    config,
+    params=weights.params["params"],
+    codebooks=weights.params["codebooks"],
+  )

@@ -1,0 +1,138 @@
+"""Weights to ship: safetensors with the model's config in the header.
+
+Reading one runs no code. A file says what it holds ("soundstorm",
+"soundstream", "semantic") and how big the model is, so that nothing else is
+needed to use it. Half precision on disk, float32 in memory.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+_DTYPES = ("float16", "float32")
+_SEPARATOR = "/"
+
+
+class Weights(NamedTuple):
+  """What a file holds.
+
+  Attributes:
+    params: nested dicts of float32 arrays, by name.
+    config: the model's config as plain values, for `config.from_mapping`.
+    kind: which model it is.
+    metadata: what else was noted when it was written, such as the step.
+  """
+
+  params: dict[str, Any]
+  config: dict[str, Any]
+  kind: str
+  metadata: dict[str, str]
+
+
+def save_weights(
+  path: str | os.PathLike[str],
+  params: Mapping[str, Any],
+  *,
+  config: Mapping[str, Any],
+  kind: str,
+  dtype: str = "float16",
+  metadata: Mapping[str, str] | None = None,
+) -> None:
+  """Writes a file, whole or not at all.
+
+  Args:
+    path: where to; folders are made.
+    params: nested dicts of arrays.
+    config: the model's config as plain values (`config.to_mapping`).
+    kind: which model it is.
+    dtype: "float16" or "float32".
+    metadata: notes for people, such as the step.
+
+  Raises:
+    ValueError: another dtype, a name with a slash, or a value that the dtype
+      cannot hold.
+  """
+  if dtype not in _DTYPES:
+    raise ValueError(f"dtype must be one of {_DTYPES}, got {dtype!r}")
+  arrays = {
+    name: _cast(name, value, dtype) for name, value in _flatten(params).items()
+  }
+  header = dict(metadata or {}) | {
+    "kind": kind,
+    "config": json.dumps(config, sort_keys=True),
+  }
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(path.name + ".partial")
+  safetensors.numpy.save_file(arrays, str(partial), metadata=header)
+  partial.replace(path)
+
+
+def load_weights(path: str | os.PathLike[str]) -> Weights:
+  """Reads a file that `save_weights` wrote.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: it is not such a file.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f"no weights at {path}")
+  try:
+    with safetensors.safe_open(str(path), framework="numpy") as file:
+      header = dict(file.metadata() or {})
+      flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+  except safetensors.SafetensorError as error:
+    raise ValueError(f"{path} is not a safetensors file: {error}") from error
+  if not {"kind", "config"} <= set(header):
+    raise ValueError(f"{path} does not say what model it holds")
+  kind, config = header.pop("kind"), json.loads(header.pop("config"))
+  return Weights(_unflatten(flat), config, kind, header)
+
+
+def fingerprint(path: str | os.PathLike[str]) -> str:
+  """Sixteen hexadecimal digits that tell one file of weights from another."""
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _cast(name: str, value: Any, dtype: str) -> np.ndarray:
+  value = np.asarray(value)
+  with np.errstate(over="ignore"):
+    cast = np.ascontiguousarray(value.astype(dtype))
+  if not np.isfinite(cast).all():
+    raise ValueError(
+      f"{name} has values that are not finite in {dtype}: up to "
+      f"{np.abs(value).max()}"
+    )
+  return cast
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  flat = {}
+  for name, value in tree.items():
+    if _SEPARATOR in name:
+      raise ValueError(f"a name must not hold {_SEPARATOR!r}, got {name!r}")
+    if isinstance(value, Mapping):
+      flat |= _flatten(value, f"{prefix}{name}{_SEPARATOR}")
+    else:
+      flat[prefix + name] = value
+  return flat
+
+
+def _unflatten(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  tree: dict[str, Any] = {}
+  for path, value in flat.items():
+    *folders, name = path.split(_SEPARATOR)
+    node = tree
+    for folder in folders:
+      node = node.setdefault(folder, {})
+    node[name] = value.astype(np.float32)
+  return tree
