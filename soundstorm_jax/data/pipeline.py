@@ -118,7 +118,8 @@ def train_batches(
       return [np.stack([row[name] for row in rows]) for name in names]
     except Exception as error:
       failures.append(error)
-      raise
+      # Ends the stream without TensorFlow logging the error as its own.
+      raise StopIteration from None
 
   def load_batch(*values: tf.Tensor) -> dict[str, tf.Tensor]:
     arrays = tf.numpy_function(
@@ -155,7 +156,7 @@ def train_batches(
   try:
     yield from dataset.as_numpy_iterator()
   except tensorflow_error:
-    # TensorFlow turns an exception of ours into text; give back the original.
-    if failures:
-      raise failures[0] from None
-    raise
+    if not failures:
+      raise
+  if failures:
+    raise failures[0]

@@ -1,0 +1,129 @@
+"""Random access to the records of a token dataset, by number.
+
+TFRecord files have no index. One is made by reading the records' headers and
+jumping over their contents, so opening a dataset costs a seek a record and
+memory for two integers, however large the records are.
+
+Axes: S semantic tokens, T frames, Q levels.
+"""
+
+import pathlib
+import struct
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from soundstorm_jax.data import token_dataset
+from soundstorm_jax.data.token_dataset import TokenExample, TokenMetadata
+
+# A record is a length (8 bytes), its checksum (4), the contents, theirs (4).
+_HEADER, _FOOTER = 12, 4
+
+
+class _Place(NamedTuple):
+  file: int
+  offset: int
+  length: int
+
+
+def read_metadata(path: str | pathlib.Path) -> TokenMetadata:
+  """How a dataset was made, without looking at its records.
+
+  Raises:
+    ValueError: there is no such dataset.
+  """
+  folder = token_dataset.dataset_folder(path)
+  return _metadata(tfds.builder_from_directory(str(folder)))
+
+
+def _metadata(builder: tfds.core.DatasetBuilder) -> TokenMetadata:
+  # TFDS reads the file only when asked for all items.
+  return TokenMetadata.from_json(dict((builder.info.metadata or {}).items()))
+
+
+class TokenRecords:
+  """One split of a token dataset as a sequence of `TokenExample`.
+
+  Args:
+    path: the dataset, or the folder it was written to.
+    split: its name.
+
+  Raises:
+    ValueError: no such dataset or split, or a file is cut short.
+  """
+
+  def __init__(self, path: str | pathlib.Path, *, split: str):
+    builder = tfds.builder_from_directory(
+      str(token_dataset.dataset_folder(path))
+    )
+    splits = builder.info.splits
+    if split not in splits:
+      raise ValueError(
+        f"{path} has no split {split!r}; it has {', '.join(sorted(splits))}"
+      )
+    self.metadata = _metadata(builder)
+    self._files = [str(file) for file in splits[split].filepaths]
+    self._places = [
+      place
+      for number, file in enumerate(self._files)
+      for place in _scan(file, number)
+    ]
+    expected = splits[split].num_examples
+    if len(self._places) != expected:
+      raise ValueError(
+        f"split {split!r} of {path} has {len(self._places)} records, its "
+        f"index says {expected}"
+      )
+
+  def __len__(self) -> int:
+    """Records in the split."""
+    return len(self._places)
+
+  def __getitem__(self, number: int) -> TokenExample:
+    """Reads one record.
+
+    Raises:
+      ValueError: its acoustic ids do not make whole frames.
+    """
+    place = self._places[number]
+    with tf.io.gfile.GFile(self._files[place.file], "rb") as file:
+      file.seek(place.offset)
+      data = file.read(place.length)
+    fields = tf.train.Example.FromString(data).features.feature
+    acoustic = np.array(fields["acoustic"].int64_list.value, np.int32)
+    if acoustic.size % self.metadata.levels:
+      raise ValueError(
+        f"record {_text(fields['id'])!r} has {acoustic.size} acoustic ids, "
+        f"not a multiple of {self.metadata.levels} levels"
+      )
+    return TokenExample(
+      id=_text(fields["id"]),
+      speaker=_text(fields["speaker"]),
+      text=_text(fields["text"]),
+      semantic=np.array(fields["semantic"].int64_list.value, np.int32),
+      acoustic=acoustic.reshape(-1, self.metadata.levels),
+    )
+
+
+def _text(feature: tf.train.Feature) -> str:
+  return b"".join(feature.bytes_list.value).decode()
+
+
+def _scan(path: str, number: int) -> list[_Place]:
+  places = []
+  with tf.io.gfile.GFile(path, "rb") as file:
+    size = file.size()
+    offset = 0
+    while offset < size:
+      file.seek(offset)
+      header = file.read(_HEADER)
+      if len(header) < _HEADER:
+        raise ValueError(f"{path} is cut short at byte {offset} of {size}")
+      (length,) = struct.unpack("<Q", header[:8])
+      places.append(_Place(number, offset + _HEADER, length))
+      offset += _HEADER + length + _FOOTER
+    if offset != size:
+      raise ValueError(f"{path} is cut short: {size} bytes of {offset}")
+  return places

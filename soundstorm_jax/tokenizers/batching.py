@@ -1,0 +1,74 @@
+"""Batches of utterances of any length, in few shapes.
+
+An utterance is padded to a bucket that depends on its own length only, and a
+batch of a bucket always has the same number of rows, silent ones filling it
+up. So few shapes are compiled, and an utterance's tokens do not depend on what
+it is encoded with.
+
+Axes: N samples, S or T tokens, Q levels.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from soundstorm_jax.tokenizers.base import Tokenizer, token_count
+
+# Seconds up to which a batch has all its rows; longer ones have fewer.
+_FULL_SECONDS = 32
+
+
+def length_bucket(samples: int, *, unit: int) -> int:
+  """The smallest of 1, 2, 3, 4, 6, 8, 12, ... times `unit` that holds them.
+
+  Raises:
+    ValueError: there are no samples.
+  """
+  if samples < 1:
+    raise ValueError(f"an utterance must have samples, got {samples}")
+  size = 1
+  while size * unit < samples:
+    # 2^n, 3 * 2^(n - 1), 2^(n + 1), ...: at most half again as long.
+    power = 1 << (size.bit_length() - 1)
+    size = size + power // 2 if size == power and size > 1 else 2 * power
+  return size * unit
+
+
+def encode_utterances(
+  tokenizer: Tokenizer,
+  utterances: Sequence[Float[np.ndarray, "_"]],
+  *,
+  batch_size: int,
+) -> list[Int[np.ndarray, "_"] | Int[np.ndarray, "_ Q"]]:
+  """Tokens of each utterance, in the order given.
+
+  Args:
+    tokenizer: semantic or acoustic.
+    utterances: float32 samples at the tokenizer's rate.
+    batch_size: rows of a batch of up to 32 s; longer ones have fewer.
+
+  Raises:
+    ValueError: an utterance is empty.
+  """
+  rate = tokenizer.sample_rate
+  buckets: dict[int, list[int]] = defaultdict(list)
+  for number, audio in enumerate(utterances):
+    buckets[length_bucket(audio.size, unit=rate)].append(number)
+  tokens: dict[int, np.ndarray] = {}
+  for bucket, numbers in sorted(buckets.items()):
+    seconds = bucket // rate
+    rows = max(1, batch_size * _FULL_SECONDS // max(seconds, _FULL_SECONDS))
+    for first in range(0, len(numbers), rows):
+      chosen = numbers[first : first + rows]
+      batch = np.zeros((rows, bucket), np.float32)
+      lengths = np.full(rows, bucket, np.int32)
+      for row, number in enumerate(chosen):
+        lengths[row] = utterances[number].size
+        batch[row, : lengths[row]] = utterances[number]
+      ids = np.asarray(tokenizer.encode(batch, lengths))
+      for row, number in enumerate(chosen):
+        count = token_count(tokenizer, lengths[row])
+        tokens[number] = ids[row, :count]
+  return [tokens[number] for number in range(len(utterances))]
