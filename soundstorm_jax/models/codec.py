@@ -8,6 +8,7 @@ Axis letters: B batch, N samples, T frames, Q levels, V codes, D latent width.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -61,14 +62,38 @@ class Codec:
     Raises:
       ValueError: there are no levels, or more than the codec has.
     """
-    if not 1 <= tokens.shape[-1] <= self.config.levels:
-      raise ValueError(
-        f"tokens have {tokens.shape[-1]} levels; the codec decodes 1 to "
-        f"{self.config.levels}"
-      )
+    self._check_levels(tokens.shape[-1])
     return _decode(
       jnp.asarray(tokens), self._params, self._codebooks, config=self.config
     )
+
+  def compile_decode(
+    self, rows: int, *, frames: int, levels: int | None = None
+  ) -> Callable[[Int[Array, "B T q"]], Float[Array, "B N"]]:
+    """`decode` for one shape, compiled ahead of its first use.
+
+    Args:
+      rows: B.
+      frames: T.
+      levels: q; all of the codec's if None.
+
+    Raises:
+      ValueError: more levels than the codec has.
+    """
+    levels = self.config.levels if levels is None else levels
+    self._check_levels(levels)
+    tokens = jax.ShapeDtypeStruct((rows, frames, levels), jnp.int32)
+    compiled = _decode.lower(
+      tokens, self._params, self._codebooks, config=self.config
+    ).compile()
+    return lambda tokens: compiled(tokens, self._params, self._codebooks)
+
+  def _check_levels(self, levels: int) -> None:
+    if not 1 <= levels <= self.config.levels:
+      raise ValueError(
+        f"tokens have {levels} levels; the codec decodes 1 to "
+        f"{self.config.levels}"
+      )
 
 
 @functools.partial(jax.jit, static_argnames="config")

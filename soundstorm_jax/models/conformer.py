@@ -44,6 +44,8 @@ from soundstorm_jax.config import ConformerConfig
 _CONV_EXPANSION = 2
 _ROTARY_BASE = 10_000.0
 _NORM_EPSILON = 1e-5
+# Finite, so that a row of nothing else is not NaN.
+_MASKED_SCORE = -1e30
 _ACTIVATION_AXES = ("act_batch", "act_time", "act_embed")
 
 
@@ -104,8 +106,28 @@ def attention(
     value: values.
     valid: the frames that may be attended to; None for all.
   """
-  mask = None if valid is None else valid[:, None, None, :]
-  return jax.nn.dot_product_attention(query, key, value, mask=mask)
+  dtype, scale = query.dtype, query.shape[-1] ** -0.5
+  # Heads before frames: with the batch axes of both products leading, XLA on
+  # CPU takes a third of the time that `jax.nn.dot_product_attention` does.
+  query, key, value = (
+    x.transpose(0, 2, 1, 3) for x in (query * scale, key, value)
+  )
+  scores = jnp.einsum(
+    "bhtk,bhsk->bhts", query, key, preferred_element_type=jnp.float32
+  )
+  if valid is not None:
+    scores = jnp.where(valid[:, None, None, :], scores, _MASKED_SCORE)
+  top = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
+  weights = jnp.exp(scores - top)
+  # Divided after the product, over K columns and not over T.
+  x = jnp.einsum(
+    "bhts,bhsk->bhtk",
+    weights.astype(dtype),
+    value,
+    preferred_element_type=jnp.float32,
+  )
+  x = x / weights.sum(-1, keepdims=True)
+  return x.astype(dtype).transpose(0, 2, 1, 3)
 
 
 def depthwise_convolution(

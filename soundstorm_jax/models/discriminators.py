@@ -72,7 +72,7 @@ class WaveDiscriminator(nn.Module):
 
 
 class StftDiscriminator(nn.Module):
-  """Residual units over the complex spectrogram, striding time and frequency."""
+  """Residual units over the complex STFT, striding time and frequency."""
 
   channels: int
   window: int = 1024

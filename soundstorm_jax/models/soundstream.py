@@ -105,7 +105,7 @@ class Upsample(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-  """ELU, dilated convolution of 7, ELU, convolution of 1, added to the input."""
+  """ELU, dilated convolution of 7, ELU, convolution of 1, and the input."""
 
   dilation: int
   dtype: str = "float32"
