@@ -72,5 +72,5 @@ def token_count(tokenizer: Tokenizer, samples: int) -> int:
   Two tokenizers whose rates are r and c * r give S and T tokens with
   T <= c * S: repeating the slower ones always covers the faster ones.
   """
-  seconds = Fraction(int(samples), tokenizer.sample_rate)
+  seconds = Fraction(samples, tokenizer.sample_rate)
   return -int(-seconds * tokenizer.tokens_per_second // 1)

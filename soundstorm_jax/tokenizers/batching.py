@@ -69,6 +69,6 @@ def encode_utterances(
         batch[row, : lengths[row]] = utterances[number]
       ids = np.asarray(tokenizer.encode(batch, lengths))
       for row, number in enumerate(chosen):
-        count = token_count(tokenizer, lengths[row])
+        count = token_count(tokenizer, utterances[number].size)
         tokens[number] = ids[row, :count]
   return [tokens[number] for number in range(len(utterances))]

@@ -44,7 +44,7 @@ class SoundStreamTokenizer:
     codec = Codec(
       from_mapping(SoundStreamConfig, weights.config),
       params=weights.params["params"],
-      codebooks=weights.params["codebooks"],
+      codebooks=jnp.asarray(weights.params["codebooks"]),
     )
     return cls(codec, fingerprint=weights_lib.fingerprint(path))
 
