@@ -1,10 +1,17 @@
 """Package metadata; versions to install are pinned in requirements/*.lock."""
 
 import pathlib
+import re
 
 import setuptools
 
 _ROOT = pathlib.Path(__file__).parent
+
+_VERSION = re.search(
+  r'^__version__ = "(.+)"$',
+  (_ROOT / "soundstorm_jax" / "__init__.py").read_text("utf-8"),
+  re.MULTILINE,
+)[1]
 
 # Wheels of tensorflow-cpu exist for x86-64 alone.
 _TENSORFLOW = [
@@ -14,7 +21,7 @@ _TENSORFLOW = [
 
 setuptools.setup(
   name="soundstorm-jax",
-  version="0.1.0",
+  version=_VERSION,
   description=(
     "SoundStorm: parallel audio generation, its codec and its training, in "
     "JAX and Flax"
