@@ -25,7 +25,16 @@ _LAYERS = (
   {"features", "models", "parallel"},
   {"masking", "sampling"},
   {"data", "tokenizers", "training", "weights"},
-  {"api", "demo", "export", "generate", "requests", "tokenize", "train"},
+  {
+    "api",
+    "demo",
+    "export",
+    "generate",
+    "jobs",
+    "requests",
+    "tokenize",
+    "train",
+  },
 )
 _LAYER_OF = {part: i for i, parts in enumerate(_LAYERS) for part in parts}
 _UNSAFE = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal"}

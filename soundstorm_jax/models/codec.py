@@ -45,7 +45,7 @@ class Codec:
         f"codebooks have shape {codebooks.shape}, the config says {expected}"
       )
     self.config = config
-    self._params = params
+    self._params = jax.tree.map(jnp.asarray, params)
     self._codebooks = jnp.asarray(codebooks, jnp.float32)
 
   def encode(self, audio: Float[Array, "B N"]) -> Int[Array, "B T Q"]:
@@ -68,19 +68,18 @@ class Codec:
     )
 
   def compile_decode(
-    self, rows: int, *, frames: int, levels: int | None = None
+    self, rows: int, *, frames: int, levels: int
   ) -> Callable[[Int[Array, "B T q"]], Float[Array, "B N"]]:
     """`decode` for one shape, compiled ahead of its first use.
 
     Args:
       rows: B.
       frames: T.
-      levels: q; all of the codec's if None.
+      levels: q.
 
     Raises:
-      ValueError: more levels than the codec has.
+      ValueError: there are no levels, or more than the codec has.
     """
-    levels = self.config.levels if levels is None else levels
     self._check_levels(levels)
     tokens = jax.ShapeDtypeStruct((rows, frames, levels), jnp.int32)
     compiled = _decode.lower(

@@ -1,0 +1,390 @@
+"""Speech from semantic tokens in a given voice: the models, ready to use.
+
+  model = soundstorm_jax.load()
+  tokens = model.encode(audio, sample_rate)
+  audio = model.generate(tokens.semantic, prompt=voice, seed=0)
+
+Prompt and target are decoded as one sequence (SoundStorm, arXiv 2305.09636,
+section 2.3), by the codec too, which needs what came before; then the target is
+cut out.
+
+Requests run in batches of one size, filled up with dummy rows. The length of a
+batch follows from each request's own length, and a request's noise from its own
+seed. So its tokens are the same whatever else is asked for, and each length is
+compiled once.
+
+Axes: N and M samples, S semantic tokens, T frames, Q levels.
+"""
+
+import collections
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import soxr
+from jaxtyping import Float, Int
+
+from soundstorm_jax.config import SamplerConfig, SoundStormConfig, from_mapping
+from soundstorm_jax.requests import (
+  Generated,
+  Limits,
+  Request,
+  Row,
+  SpeechTokens,
+  Times,
+  check_ids,
+  lay_out,
+  next_bucket,
+  pad,
+)
+from soundstorm_jax.sampling.soundstorm import make_sampler
+from soundstorm_jax.tokenizers.base import Tokenizer
+from soundstorm_jax.tokenizers.batching import encode_utterances
+from soundstorm_jax.tokenizers.kmeans import KMeansTokenizer
+from soundstorm_jax.tokenizers.soundstream import SoundStreamTokenizer
+from soundstorm_jax.weights import fingerprint, load_weights
+
+SHIPPED = pathlib.Path(__file__).parent / "shipped" / "small"
+
+# Two an octave: at most half as much padding as data, and little to compile.
+# The last is 41 s at 50 frames/s.
+BUCKETS = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
+
+
+class _Compiled(NamedTuple):
+  sample: Callable[..., Any]
+  decode: Callable[..., Any]
+
+
+class SpeechModel:
+  """SoundStorm with the tokenizers that its tokens come from.
+
+  Attributes:
+    config: SoundStorm's sizes.
+    codec: the acoustic tokenizer.
+    semantic_tokenizer: the semantic one.
+    sampler: the settings of generation, unless others are asked for.
+    batch_size: rows of every batch.
+    limits: what requests must keep to.
+    sample_rate: of the audio it makes, in Hz.
+    hop: samples of a frame.
+    fingerprints: of the weights, by kind.
+
+  Args:
+    config: SoundStorm's sizes.
+    params: SoundStorm's parameters.
+    codec: its first `config.levels` levels are used.
+    semantic_tokenizer: of any rate.
+    batch_size: rows of every batch.
+    sampler: if None, the paper's: 16 passes at the first level, one at each
+      other.
+    buckets: lengths in frames that batches have, ascending; the last one is
+      the longest possible request, prompt included.
+    soundstorm_fingerprint: of SoundStorm's weights.
+
+  Raises:
+    ValueError: the three do not fit together, or batch_size or buckets are not
+      positive and ascending.
+  """
+
+  def __init__(
+    self,
+    config: SoundStormConfig,
+    *,
+    params: Any,
+    codec: SoundStreamTokenizer,
+    semantic_tokenizer: Tokenizer,
+    batch_size: int = 4,
+    sampler: SamplerConfig | None = None,
+    buckets: Sequence[int] = BUCKETS,
+    soundstorm_fingerprint: str = "",
+  ):
+    if config.levels > codec.levels or config.codes != codec.vocabulary:
+      raise ValueError(
+        f"the model predicts {config.levels} levels of {config.codes} codes, "
+        f"the codec has {codec.levels} of {codec.vocabulary}"
+      )
+    if config.semantic_vocab != semantic_tokenizer.vocabulary:
+      raise ValueError(
+        f"the model takes {config.semantic_vocab} semantic tokens, the "
+        f"tokenizer has {semantic_tokenizer.vocabulary}"
+      )
+    if batch_size < 1:
+      raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    buckets = tuple(buckets)
+    if not buckets or buckets[0] < 1 or buckets != tuple(sorted({*buckets})):
+      raise ValueError(f"buckets must be positive and ascend, got {buckets}")
+    self.config = config
+    self.codec = codec
+    self.semantic_tokenizer = semantic_tokenizer
+    self.sampler = sampler or default_sampler(config.levels)
+    self.batch_size = batch_size
+    self.limits = Limits(
+      levels=config.levels,
+      codes=config.codes,
+      semantic_vocab=config.semantic_vocab,
+      semantic_rate=Fraction(semantic_tokenizer.tokens_per_second),
+      frame_rate=Fraction(codec.tokens_per_second),
+      buckets=buckets,
+    )
+    self.sample_rate = codec.sample_rate
+    self.hop = codec.codec.config.hop
+    self.fingerprints = {
+      "soundstorm": soundstorm_fingerprint,
+      "soundstream": codec.fingerprint,
+      "semantic": semantic_tokenizer.fingerprint,
+    }
+    self._variables = {"params": jax.tree.map(jnp.asarray, params)}
+    self._compiled: dict[tuple[int, SamplerConfig], _Compiled] = {}
+
+  def encode(
+    self, audio: Float[np.ndarray, "N"], sample_rate: int
+  ) -> SpeechTokens:
+    """Tokens of a recording; a last, partial frame counts.
+
+    Args:
+      audio: mono, nominally in [-1, 1].
+      sample_rate: of `audio`, in Hz.
+
+    Raises:
+      ValueError: the audio is empty or not finite.
+    """
+    if not audio.size:
+      raise ValueError("audio must have at least one sample, got none")
+    if not np.isfinite(audio).all():
+      raise ValueError("audio must be finite, got infinite or NaN samples")
+    acoustic = _encode(self.codec, audio, sample_rate)
+    return SpeechTokens(
+      semantic=_encode(self.semantic_tokenizer, audio, sample_rate),
+      acoustic=acoustic[:, : self.config.levels],
+    )
+
+  def decode(self, acoustic: Int[np.ndarray, "T Q"]) -> Float[np.ndarray, "N"]:
+    """Audio of frames, T * hop samples; fewer levels sound coarser.
+
+    Raises:
+      ValueError: no frame, more than the largest bucket, ids out of range, or a
+        wrong number of levels.
+    """
+    check_ids("acoustic", acoustic, self.config.codes)
+    bucket = next_bucket(len(acoustic), self.limits.buckets)
+    audio = self.codec.decode(jnp.asarray(pad(acoustic, bucket)[None]))
+    return np.array(audio[0, : len(acoustic) * self.hop])
+
+  def generate(
+    self,
+    semantic: Int[np.ndarray, "S"],
+    *,
+    prompt: SpeechTokens | Float[np.ndarray, "N"] | None = None,
+    prompt_rate: int | None = None,
+    seed: int = 0,
+    frames: int | None = None,
+    sampler: SamplerConfig | None = None,
+  ) -> Float[np.ndarray, "M"]:
+    """Generates one utterance; `generate_batch` makes many and tells the times.
+
+    Args:
+      semantic: what to say.
+      prompt: a few seconds of the voice to say it in, as tokens or audio.
+      prompt_rate: of a prompt that is audio, in Hz; the model's own if None.
+      seed: of the noise.
+      frames: of the result; as many as `semantic` covers if None.
+      sampler: other settings than the model's own.
+
+    Returns:
+      float32 audio of frames * hop samples, without the prompt.
+
+    Raises:
+      ValueError: see `generate_batch`.
+    """
+    if isinstance(prompt, np.ndarray):
+      prompt = self.encode(prompt, prompt_rate or self.sample_rate)
+    request = Request(semantic, prompt=prompt, seed=seed, frames=frames)
+    return self.generate_batch([request], sampler=sampler)[0].audio
+
+  def generate_batch(
+    self,
+    requests: Iterable[Request],
+    *,
+    sampler: SamplerConfig | None = None,
+  ) -> list[Generated]:
+    """Generates utterances, in as few batches as their lengths allow.
+
+    Args:
+      requests: in any order.
+      sampler: other settings than the model's own.
+
+    Returns:
+      One result a request, in their order.
+
+    Raises:
+      ValueError: before anything is computed, if `requests.lay_out` refuses a
+        request, or the sampler's levels are not the model's.
+    """
+    sampler = sampler or self.sampler
+    rows = [lay_out(request, self.limits) for request in requests]
+    by_bucket = collections.defaultdict(list)
+    for number, row in enumerate(rows):
+      by_bucket[row.bucket].append(number)
+    results: dict[int, Generated] = {}
+    for bucket, numbers in sorted(by_bucket.items()):
+      for first in range(0, len(numbers), self.batch_size):
+        batch = numbers[first : first + self.batch_size]
+        made = self._run([rows[number] for number in batch], bucket, sampler)
+        results |= dict(zip(batch, made, strict=True))
+    return [results[number] for number in range(len(rows))]
+
+  def _run(
+    self, rows: list[Row], bucket: int, sampler: SamplerConfig
+  ) -> list[Generated]:
+    """Runs one batch."""
+    began = time.perf_counter()
+    is_new = (bucket, sampler) not in self._compiled
+    compiled = self._compile(bucket, sampler)
+    compile_s = time.perf_counter() - began if is_new else 0.0
+
+    dummy = Row(rows[0].semantic[:0], rows[0].prompt[:0], 0, bucket)
+    batch = rows + [dummy] * (self.batch_size - len(rows))
+    began = time.perf_counter()
+    tokens = compiled.sample(
+      self._variables,
+      np.stack([pad(row.semantic, bucket) for row in batch]),
+      prompt=np.stack([pad(row.prompt, bucket) for row in batch]),
+      prompt_length=np.array([len(row.prompt) for row in batch], np.int32),
+      length=np.array([len(row.semantic) for row in batch], np.int32),
+      keys=_keys([row.seed for row in batch]),
+    )
+    tokens = jax.block_until_ready(tokens)
+    sample_s = time.perf_counter() - began
+    began = time.perf_counter()
+    audio = np.asarray(compiled.decode(tokens))
+    decode_s = time.perf_counter() - began
+
+    tokens = np.asarray(tokens)
+    frames = sum(row.frames for row in rows)
+    times = Times(
+      compile_s=compile_s,
+      sample_s=sample_s,
+      decode_s=decode_s,
+      passes=sampler.passes * (2 if sampler.guidance_scale else 1),
+      requests=len(rows),
+      audio_s=frames * self.hop / self.sample_rate,
+    )
+    results = []
+    for index, row in enumerate(rows):
+      start, end = len(row.prompt), len(row.semantic)
+      results.append(
+        Generated(
+          # Copies, so that a result does not keep its whole batch in memory.
+          audio=audio[index, start * self.hop : end * self.hop].copy(),
+          acoustic=tokens[index, start:end].copy(),
+          prompt_frames=start,
+          bucket=bucket,
+          times=times,
+        )
+      )
+    return results
+
+  def _compile(self, bucket: int, sampler: SamplerConfig) -> _Compiled:
+    """The sampler and the codec's decoder for batches of one length."""
+    known = self._compiled.get((bucket, sampler))
+    if known is not None:
+      return known
+    rows, levels = self.batch_size, self.config.levels
+
+    def ints(*shape):
+      return jax.ShapeDtypeStruct(shape, jnp.int32)
+
+    sample = make_sampler(self.config, sampler).lower(
+      self._variables,
+      ints(rows, bucket),
+      prompt=ints(rows, bucket, levels),
+      prompt_length=ints(rows),
+      length=ints(rows),
+      keys=jax.eval_shape(lambda: _keys([0] * rows)),
+    )
+    compiled = _Compiled(
+      sample=sample.compile(),
+      decode=self.codec.codec.compile_decode(
+        rows, frames=bucket, levels=levels
+      ),
+    )
+    self._compiled[bucket, sampler] = compiled
+    return compiled
+
+
+def load(
+  path: str | pathlib.Path | None = None,
+  *,
+  batch_size: int = 4,
+  sampler: SamplerConfig | None = None,
+  buckets: Sequence[int] = BUCKETS,
+  compilation_cache: str | pathlib.Path | None = None,
+) -> SpeechModel:
+  """Loads a folder of weights; nothing is downloaded.
+
+  Args:
+    path: with soundstorm.safetensors, soundstream.safetensors and
+      semantic.safetensors; the small weights that are shipped if None.
+    batch_size: see `SpeechModel`.
+    sampler: see `SpeechModel`.
+    buckets: see `SpeechModel`.
+    compilation_cache: a folder that keeps what is compiled for later
+      processes; it holds for all that this process compiles from now on.
+
+  Raises:
+    FileNotFoundError: one of the files is missing.
+    ValueError: a file holds something else, or they do not fit together.
+  """
+  if compilation_cache is not None:
+    _keep_compiled(compilation_cache)
+  path = pathlib.Path(SHIPPED if path is None else path)
+  file = path / "soundstorm.safetensors"
+  weights = load_weights(file)
+  if weights.kind != "soundstorm":
+    raise ValueError(f"{file} must hold soundstorm, got {weights.kind!r}")
+  return SpeechModel(
+    from_mapping(SoundStormConfig, weights.config),
+    params=weights.params,
+    codec=SoundStreamTokenizer.load(path / "soundstream.safetensors"),
+    semantic_tokenizer=KMeansTokenizer.load(path / "semantic.safetensors"),
+    batch_size=batch_size,
+    sampler=sampler,
+    buckets=buckets,
+    soundstorm_fingerprint=fingerprint(file),
+  )
+
+
+def default_sampler(levels: int) -> SamplerConfig:
+  """The paper's iterations: 16 at the first level, one at each other."""
+  return SamplerConfig(iterations=(16,) + (1,) * (levels - 1))
+
+
+def _keys(seeds: Sequence[int]) -> jax.Array:
+  """Threefry keys, whatever generator jax is set to by default."""
+  return jax.vmap(lambda seed: jax.random.key(seed, impl="threefry2x32"))(
+    np.array(seeds, np.uint32)
+  )
+
+
+def _encode(
+  tokenizer: Tokenizer, audio: np.ndarray, sample_rate: int
+) -> np.ndarray:
+  """Tokens of one recording."""
+  audio = np.asarray(audio, np.float32)
+  if sample_rate != tokenizer.sample_rate:
+    audio = soxr.resample(audio, sample_rate, tokenizer.sample_rate)
+  return encode_utterances(tokenizer, [audio], batch_size=1)[0]
+
+
+def _keep_compiled(folder: str | pathlib.Path) -> None:
+  from jax.experimental.compilation_cache import compilation_cache as cache
+
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  # Jax looks at the setting once, when it first compiles.
+  cache.reset_cache()

@@ -1,0 +1,363 @@
+"""Generates speech for a token dataset, or for recordings in other voices.
+
+  python -m soundstorm_jax.generate --output=out --tokens=tokens/demo \\
+    --split=test --continuation
+  python -m soundstorm_jax.generate --output=out --audio=talk.wav \\
+    --prompt_audio=voice.wav
+  python -m soundstorm_jax.generate --output=out --manifest=pairs.csv
+
+Content is what is said: the records of a token dataset, or audio. Voices are
+prompts: --prompt_audio for all, the start of each recording itself with
+--continuation (the rest is generated), or a manifest's column. A manifest is
+CSV with the columns content and, if wanted, prompt, seed and id; it names
+records of --tokens, or audio files relative to itself.
+
+Each request gives OUTPUT/ID.wav, OUTPUT/ID.npz (semantic, acoustic) and a line
+of OUTPUT/results.jsonl. Run it again and it does what is missing. A request
+that cannot be met is reported and left out; more than --max_failed of them make
+the exit status 1.
+
+Axes: S semantic tokens, T frames, Q levels.
+"""
+
+import argparse
+import collections
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+import tqdm
+
+from soundstorm_jax import api
+from soundstorm_jax.config import SamplerConfig, to_mapping
+from soundstorm_jax.jobs import (
+  AudioLibrary,
+  Job,
+  Library,
+  TokenLibrary,
+  audio_jobs,
+  check_ids,
+  manifest_jobs,
+)
+from soundstorm_jax.requests import Generated, Request, SpeechTokens, lay_out
+
+RESULTS = "results.jsonl"
+
+
+class Summary(NamedTuple):
+  """What a run did.
+
+  Attributes:
+    written: requests met.
+    skipped: met by an earlier run.
+    failed: why others could not be met, by id.
+    audio_s: seconds of audio written.
+    compile_s: seconds of compilation.
+    run_s: seconds of everything else that the models did.
+  """
+
+  written: int
+  skipped: int
+  failed: dict[str, str]
+  audio_s: float
+  compile_s: float
+  run_s: float
+
+
+def generate(
+  jobs: Sequence[Job],
+  output: str | pathlib.Path,
+  *,
+  model: api.SpeechModel,
+  content: Library,
+  voices: Library | None = None,
+  prompt_seconds: float = 3.0,
+  continuation: bool = False,
+  sampler: SamplerConfig | None = None,
+) -> Summary:
+  """Meets requests, in batches of like length, and writes what they give.
+
+  Args:
+    jobs: the requests.
+    output: folder, made if need be.
+    model: with its batch size.
+    content: has the jobs' contents.
+    voices: has their prompts; `content` if None.
+    prompt_seconds: the start of a prompt that is used, or less if it is
+      shorter.
+    continuation: the start of each content is its prompt, and the rest is
+      generated.
+    sampler: other settings than the model's own.
+
+  Raises:
+    ValueError: two jobs have one id, an id leads out of the folder, or the
+      folder holds results of other settings.
+  """
+  sampler = sampler or model.sampler
+  output = pathlib.Path(output)
+  check_ids(jobs)
+  if not prompt_seconds > 0:
+    raise ValueError(f"prompt_seconds must be above 0, got {prompt_seconds}")
+  settings = {
+    "weights": model.fingerprints,
+    "sampler": json.loads(json.dumps(to_mapping(sampler))),
+    "prompt_seconds": prompt_seconds,
+    "continuation": continuation,
+  }
+  output.mkdir(parents=True, exist_ok=True)
+  done = _completed(output, jobs, settings)
+  failed: dict[str, str] = {}
+  pending: dict[int, list[tuple[Job, Request]]] = collections.defaultdict(list)
+  prompts: dict[str, SpeechTokens] = {}
+  times = []
+  bar = tqdm.tqdm(total=len(jobs), initial=len(done), unit="request")
+
+  def voice(name: str) -> SpeechTokens:
+    if name not in prompts:
+      tokens = (voices or content).tokens(name)
+      prompts[name] = _split(tokens, prompt_seconds, model)[0]
+    return prompts[name]
+
+  def flush(batch: list[tuple[Job, Request]]) -> None:
+    made = model.generate_batch([r for _, r in batch], sampler=sampler)
+    times.append(made[0].times)
+    for (job, request), result in zip(batch, made, strict=True):
+      _write(output, job, request, result, model.sample_rate, settings)
+    bar.update(len(batch))
+    batch.clear()
+
+  with bar:
+    for job in jobs:
+      if job.id in done:
+        continue
+      try:
+        tokens = content.tokens(job.content)
+        if continuation:
+          prompt, tokens = _split(tokens, prompt_seconds, model)
+        else:
+          prompt = voice(job.prompt) if job.prompt else None
+        request = Request(
+          tokens.semantic, prompt, seed=job.seed, frames=len(tokens.acoustic)
+        )
+        bucket = lay_out(request, model.limits).bucket
+      except ValueError as error:
+        tqdm.tqdm.write(f"{job.id} left out: {error}", file=sys.stderr)
+        failed[job.id] = str(error)
+        continue
+      pending[bucket].append((job, request))
+      if len(pending[bucket]) == model.batch_size:
+        flush(pending[bucket])
+    for batch in pending.values():
+      if batch:
+        flush(batch)
+  return Summary(
+    written=sum(t.requests for t in times),
+    skipped=len(done),
+    failed=failed,
+    audio_s=sum(t.audio_s for t in times),
+    compile_s=sum(t.compile_s for t in times),
+    run_s=sum(t.run_s for t in times),
+  )
+
+
+def _split(
+  tokens: SpeechTokens, seconds: float, model: api.SpeechModel
+) -> tuple[SpeechTokens, SpeechTokens]:
+  """The start and the rest, where a semantic token and a frame both begin."""
+  rate = model.limits.semantic_rate
+  ratio = model.limits.frame_rate / rate
+  unit = ratio.denominator
+  count = max(1, round(seconds * rate / unit)) * unit
+  frames = int(count * ratio)
+  return tuple(
+    SpeechTokens(tokens.semantic[half], tokens.acoustic[other])
+    for half, other in (
+      (slice(None, count), slice(None, frames)),
+      (slice(count, None), slice(frames, None)),
+    )
+  )
+
+
+def _completed(
+  output: pathlib.Path, jobs: Sequence[Job], settings: dict[str, Any]
+) -> set[str]:
+  """The ids of the jobs that an earlier run has met."""
+  path = output / RESULTS
+  if not path.exists():
+    return set()
+  text = path.read_text("utf-8")
+  # An interruption may have left half a line.
+  whole = text[: text.rfind("\n") + 1]
+  if whole != text:
+    os.truncate(path, len(whole.encode()))
+  lines = {}
+  for line in whole.splitlines():
+    values = json.loads(line)
+    lines[values["id"]] = values
+  done = set()
+  for job in jobs:
+    line = lines.get(job.id)
+    if line is None:
+      continue
+    for name, value in (job._asdict() | settings).items():
+      if line[name] != value:
+        raise ValueError(
+          f"{path} has {job.id!r} with {name}={line[name]!r}, not {value!r}; "
+          "choose another output"
+        )
+    if all(_file(output, job, suffix).exists() for suffix in ("wav", "npz")):
+      done.add(job.id)
+  return done
+
+
+def _file(output: pathlib.Path, job: Job, suffix: str) -> pathlib.Path:
+  return output / f"{job.id}.{suffix}"
+
+
+def _write(
+  output: pathlib.Path,
+  job: Job,
+  request: Request,
+  result: Generated,
+  sample_rate: int,
+  settings: dict[str, Any],
+) -> None:
+  """The two files, each whole or not at all; then the line."""
+  wav, tokens = (_file(output, job, suffix) for suffix in ("wav", "npz"))
+  wav.parent.mkdir(parents=True, exist_ok=True)
+  partial = wav.with_name(wav.name + ".partial")
+  soundfile.write(partial, result.audio, sample_rate, format="WAV")
+  partial.replace(wav)
+  with partial.open("wb") as file:
+    np.savez(file, semantic=request.semantic, acoustic=result.acoustic)
+  partial.replace(tokens)
+  times = result.times
+  line = {
+    **job._asdict(),
+    "wav": wav.relative_to(output).as_posix(),
+    "tokens": tokens.relative_to(output).as_posix(),
+    "seconds": len(result.audio) / sample_rate,
+    "frames": len(result.acoustic),
+    "prompt_frames": result.prompt_frames,
+    "bucket": result.bucket,
+    # Times are of the batch, which these requests shared.
+    "batch": {
+      **times._asdict(),
+      "run_s": times.run_s,
+      "real_time_factor": times.real_time_factor,
+    },
+    **settings,
+  }
+  with (output / RESULTS).open("a", encoding="utf-8") as file:
+    file.write(json.dumps(line) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+  summary, _, details = (__doc__ or "").partition("\n")
+  parser = argparse.ArgumentParser(
+    prog="python -m soundstorm_jax.generate",
+    description=summary,
+    epilog=details,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  add = parser.add_argument
+  add("--output", required=True, help="folder of the results")
+  add("--weights", help="folder; the shipped small weights if not given")
+  add("--tokens", help="token dataset")
+  add("--split", default="test", help="of the token dataset")
+  add("--audio", action="append", default=[], help="file or folder; repeatable")
+  add("--manifest", help="CSV file")
+  add("--prompt_audio", default="", help="the voice for all requests")
+  add("--prompt_seconds", type=float, default=3.0, help="of a prompt, used")
+  add("--continuation", action="store_true", help="prompt: content's start")
+  add("--limit", type=int, help="at most so many requests")
+  add("--seed", type=int, default=0)
+  add("--batch_size", type=int, default=4)
+  add("--iterations", help="passes per level, 16,1,1; missing levels take 1")
+  add("--temperature", type=float, default=1.0)
+  add("--choice_temperature", type=float, default=4.5)
+  add("--guidance_scale", type=float, default=0.0)
+  add("--compilation_cache", help="folder that keeps compiled code")
+  add("--max_failed", type=int, default=0, help="more make the exit status 1")
+  return parser
+
+
+def _sampler(args: argparse.Namespace, levels: int) -> SamplerConfig:
+  sampler = dataclasses.replace(
+    api.default_sampler(levels),
+    temperature=args.temperature,
+    choice_temperature=args.choice_temperature,
+    guidance_scale=args.guidance_scale,
+  )
+  if not args.iterations:
+    return sampler
+  try:
+    counts = tuple(int(count) for count in args.iterations.split(","))
+  except ValueError:
+    raise ValueError(
+      f"iterations must be whole numbers, got {args.iterations!r}"
+    ) from None
+  if len(counts) > levels:
+    raise ValueError(
+      f"iterations must be for at most {levels} levels, got {args.iterations}"
+    )
+  counts += (1,) * (levels - len(counts))
+  return dataclasses.replace(sampler, iterations=counts)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """The program; returns its exit status."""
+  args = _parser().parse_args(argv)
+  sources = [args.tokens, args.audio, args.manifest and not args.tokens]
+  if sum(map(bool, sources)) != 1:
+    raise ValueError("give one of --tokens, --audio and --manifest")
+  if args.prompt_audio and (args.manifest or args.continuation):
+    raise ValueError(
+      "--prompt_audio is for all requests: give neither --manifest nor "
+      "--continuation with it"
+    )
+  model = api.load(
+    args.weights,
+    batch_size=args.batch_size,
+    compilation_cache=args.compilation_cache,
+  )
+  content: Library = AudioLibrary(model)
+  if args.tokens:
+    content = TokenLibrary(args.tokens, split=args.split, model=model)
+  if args.manifest:
+    folder = None if args.tokens else pathlib.Path(args.manifest).parent
+    jobs = manifest_jobs(args.manifest, folder=folder, seed=args.seed)
+  elif args.tokens:
+    jobs = [Job(i, i, args.prompt_audio, args.seed) for i in content.ids]
+  else:
+    jobs = audio_jobs(args.audio, prompt=args.prompt_audio, seed=args.seed)
+  result = generate(
+    jobs[: args.limit],
+    args.output,
+    model=model,
+    content=content,
+    voices=AudioLibrary(model) if args.prompt_audio else content,
+    prompt_seconds=args.prompt_seconds,
+    continuation=args.continuation,
+    sampler=_sampler(args, model.config.levels),
+  )
+  print(f"{result.written} written, {result.skipped} already there")
+  if result.written:
+    print(
+      f"{result.audio_s:.1f} s of audio in {result.run_s:.1f} s, real-time "
+      f"factor {result.run_s / result.audio_s:.3f}; compiled in "
+      f"{result.compile_s:.1f} s"
+    )
+  if result.failed:
+    print(f"{len(result.failed)} failed, {args.max_failed} allowed")
+  return int(len(result.failed) > args.max_failed)
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,215 @@
+"""Requests for speech, checked and laid out for the sampler; no network here.
+
+A request is decoded as the sequence [prompt | target], whose first acoustic
+tokens are known (SoundStorm, arXiv 2305.09636, section 2.3). Its bucket, the
+length that its batch is filled up to, follows from its own length alone.
+
+Axes: N samples, S semantic tokens, T frames, Q levels.
+"""
+
+import dataclasses
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from soundstorm_jax.data.rates import repeat_to_frames
+
+
+class SpeechTokens(NamedTuple):
+  """What an utterance is made of.
+
+  Attributes:
+    semantic: int32, what is said.
+    acoustic: int32, how it sounds: the codec's frames.
+  """
+
+  semantic: Int[np.ndarray, "S"]
+  acoustic: Int[np.ndarray, "T Q"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Request:
+  """An utterance to generate.
+
+  Attributes:
+    semantic: what to say.
+    prompt: who says it, and where; any voice if None.
+    seed: of the noise, from 0 to 2**32 - 1.
+    frames: of the result; as many as `semantic` covers if None.
+  """
+
+  semantic: Int[np.ndarray, "S"]
+  prompt: SpeechTokens | None = None
+  seed: int = 0
+  frames: int | None = None
+
+
+class Times(NamedTuple):
+  """Of one batch, in seconds.
+
+  Attributes:
+    compile_s: 0 unless the bucket was new.
+    sample_s: the forward passes.
+    decode_s: the codec.
+    passes: forward passes of the network; guidance needs two an iteration.
+    requests: how many shared the batch.
+    audio_s: what came out, without prompts and padding.
+  """
+
+  compile_s: float
+  sample_s: float
+  decode_s: float
+  passes: int
+  requests: int
+  audio_s: float
+
+  @property
+  def run_s(self) -> float:
+    """All but compilation."""
+    return self.sample_s + self.decode_s
+
+  @property
+  def real_time_factor(self) -> float:
+    """Seconds of work, without compilation, for a second of audio."""
+    return self.run_s / self.audio_s
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Generated:
+  """The answer to a request.
+
+  Attributes:
+    audio: frames * hop samples at the codec's rate, without the prompt.
+    acoustic: the frames generated.
+    prompt_frames: frames that were given.
+    bucket: frames of the batch it was in.
+    times: of that batch.
+  """
+
+  audio: Float[np.ndarray, "N"]
+  acoustic: Int[np.ndarray, "T Q"]
+  prompt_frames: int
+  bucket: int
+  times: Times
+
+
+class Limits(NamedTuple):
+  """What a request must keep to.
+
+  Attributes:
+    levels: of the model.
+    codes: of a level.
+    semantic_vocab: number of semantic tokens.
+    semantic_rate: semantic tokens a second.
+    frame_rate: frames a second.
+    buckets: lengths in frames, ascending.
+  """
+
+  levels: int
+  codes: int
+  semantic_vocab: int
+  semantic_rate: Fraction
+  frame_rate: Fraction
+  buckets: tuple[int, ...]
+
+
+class Row(NamedTuple):
+  """A request as the sampler takes it, yet without padding.
+
+  Attributes:
+    semantic: at the frame rate, of prompt and target.
+    prompt: the first frames, known.
+    seed: of the noise.
+    bucket: the length of its batch.
+  """
+
+  semantic: Int[np.ndarray, "T"]
+  prompt: Int[np.ndarray, "P Q"]
+  seed: int
+  bucket: int
+
+  @property
+  def frames(self) -> int:
+    """Of the target."""
+    return len(self.semantic) - len(self.prompt)
+
+
+def lay_out(request: Request, limits: Limits) -> Row:
+  """Checks a request and puts prompt and target in line.
+
+  Raises:
+    ValueError: ids out of range, too few semantic tokens for the frames, a
+      request that is empty or longer than the largest bucket, or a prompt of
+      another number of levels.
+  """
+  check_ids("semantic", request.semantic, limits.semantic_vocab)
+  if not 0 <= request.seed < 2**32:
+    raise ValueError(f"seed must be in [0, 2**32), got {request.seed}")
+  frames = request.frames
+  if frames is None:
+    rate = limits.frame_rate / limits.semantic_rate
+    frames = int(len(request.semantic) * rate)
+  if frames < 1:
+    raise ValueError(f"frames must be at least 1, got {frames}")
+  prompt = np.zeros((0, limits.levels), np.int32)
+  if request.prompt is not None:
+    prompt = request.prompt.acoustic
+    check_ids("prompt.acoustic", prompt, limits.codes)
+    check_ids("prompt.semantic", request.prompt.semantic, limits.semantic_vocab)
+    if prompt.shape[1] != limits.levels:
+      raise ValueError(
+        f"prompt.acoustic must have {limits.levels} levels, got "
+        f"{prompt.shape[1]}"
+      )
+  bucket = next_bucket(len(prompt) + frames, limits.buckets)
+  parts = [(request.semantic, frames)]
+  if request.prompt is not None:
+    parts.insert(0, (request.prompt.semantic, len(prompt)))
+  semantic = [
+    repeat_to_frames(
+      tokens,
+      count,
+      semantic_rate=limits.semantic_rate,
+      frame_rate=limits.frame_rate,
+    )
+    for tokens, count in parts
+  ]
+  return Row(np.concatenate(semantic), prompt, request.seed, bucket)
+
+
+def check_ids(name: str, ids: Int[np.ndarray, "T *Q"], limit: int) -> None:
+  """Refuses no ids at all, and ids outside [0, limit).
+
+  Raises:
+    ValueError: naming them.
+  """
+  if not ids.size:
+    raise ValueError(f"{name} must have at least one token, got none")
+  if ids.min() < 0 or ids.max() >= limit:
+    raise ValueError(
+      f"{name} ids must be in [0, {limit}), got {ids.min()} to {ids.max()}"
+    )
+
+
+def next_bucket(frames: int, buckets: tuple[int, ...]) -> int:
+  """The smallest bucket that holds so many frames.
+
+  Raises:
+    ValueError: none does.
+  """
+  if frames > buckets[-1]:
+    raise ValueError(
+      f"a request, with its prompt, must have at most {buckets[-1]} frames, "
+      f"got {frames}; a model can be loaded with larger buckets"
+    )
+  return next(bucket for bucket in buckets if bucket >= frames)
+
+
+def pad(
+  values: Int[np.ndarray, "T *Q"], length: int
+) -> Int[np.ndarray, "L *Q"]:
+  """Fills up with zeros at the end, as int32."""
+  padding = [(0, length - len(values))] + [(0, 0)] * (values.ndim - 1)
+  return np.pad(values, padding).astype(np.int32)
