@@ -58,6 +58,7 @@ setuptools.setup(
     "orbax-checkpoint>=0.12",
     "safetensors",
     "scikit-learn",
+    "scipy",
     "soundfile>=0.13",
     "soxr",
     "tensorboard",

@@ -7,11 +7,11 @@ The averaged parameters are written, in half precision. The kind of model and
 its config come from the checkpoint.
 """
 
+import argparse
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
-
-from absl import app, flags
 
 from soundstorm_jax.config import to_mapping
 from soundstorm_jax.training.checkpoint import restore_for_inference
@@ -54,25 +54,25 @@ def export(
   return restored.step
 
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.")
-_OUTPUT = flags.DEFINE_string("output", None, "The file to write.")
-_STEP = flags.DEFINE_integer("step", None, "Which checkpoint; or the newest.")
-_DTYPE = flags.DEFINE_enum(
-  "dtype", "float16", ["float16", "float32"], "Precision on disk."
-)
-
-
-def main(argv: list[str]) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
   """Reads the flags and exports."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-  step = export(
-    _WORKDIR.value, _OUTPUT.value, step=_STEP.value, dtype=_DTYPE.value
+  summary, _, details = (__doc__ or "").partition("\n")
+  parser = argparse.ArgumentParser(
+    prog="python -m soundstorm_jax.export",
+    description=summary,
+    epilog=details,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  size = pathlib.Path(_OUTPUT.value).stat().st_size
-  print(f"{_OUTPUT.value}: step {step}, {size / 1e6:.1f} MB")
+  add = parser.add_argument
+  add("--workdir", required=True, help="the run's folder")
+  add("--output", required=True, help="the file to write")
+  add("--step", type=int, help="which checkpoint; or the newest")
+  add("--dtype", default="float16", choices=["float16", "float32"])
+  args = parser.parse_args(argv)
+  step = export(args.workdir, args.output, step=args.step, dtype=args.dtype)
+  size = pathlib.Path(args.output).stat().st_size
+  print(f"{args.output}: step {step}, {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["workdir", "output"])
-  app.run(main)
+  main()

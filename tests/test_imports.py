@@ -8,8 +8,6 @@ import ast
 import functools
 import pathlib
 
-import pytest
-
 _ROOT = pathlib.Path(__file__).parents[1]
 _PACKAGE = _ROOT / "soundstorm_jax"
 _SOURCES = sorted(_PACKAGE.rglob("*.py"))
@@ -51,7 +49,7 @@ def _imports(path):
     if isinstance(node, ast.Import):
       yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
-      assert node.level == 0, f"{path}:{node.lineno}: relative import"
+      assert node.level == 0, f"{_at(path, node)}: relative import"
       yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -60,70 +58,68 @@ def _part(path):
   return path.relative_to(_PACKAGE).with_suffix("").parts[0]
 
 
-def _names(paths):
-  return [path.relative_to(_ROOT).as_posix() for path in paths]
+def _at(path, node=None):
+  """Where a rule is broken, for the message."""
+  line = f":{node.lineno}" if node is not None else ""
+  return f"{path.relative_to(_ROOT)}{line}"
 
 
-_each_source = pytest.mark.parametrize("path", _SOURCES, ids=_names(_SOURCES))
-
-
-@_each_source
-def test_imports_point_downward(path):
-  part = _part(path)
-  if part == "__init__":
-    return
-  assert part in _LAYER_OF, f"{part} has no layer yet"
-  for name in _imports(path):
-    if not name.startswith("soundstorm_jax."):
+def test_imports_point_downward():
+  for path in _SOURCES:
+    part = _part(path)
+    if part == "__init__":
       continue
-    imported = name.split(".")[1]
-    assert imported in _LAYER_OF, f"{name} is not a part of the package"
-    assert _LAYER_OF[imported] <= _LAYER_OF[part], f"{part} imports {name}"
-    if part == "models":
-      assert imported != "parallel", f"models name no mesh axes, yet: {name}"
+    assert part in _LAYER_OF, f"{part} has no layer yet"
+    for name in _imports(path):
+      if not name.startswith("soundstorm_jax."):
+        continue
+      imported = name.split(".")[1]
+      assert imported in _LAYER_OF, f"{_at(path)}: no such part: {name}"
+      assert _LAYER_OF[imported] <= _LAYER_OF[part], f"{_at(path)}: {name}"
+      if part == "models":
+        assert imported != "parallel", f"{_at(path)}: {name}"
 
 
-@_each_source
-def test_only_data_imports_tensorflow(path):
-  if _part(path) == "data":
-    return
-  for name in _imports(path):
-    assert not name.startswith("tensorflow"), name
+def test_only_data_imports_tensorflow():
+  for path in _SOURCES:
+    for name in _imports(path):
+      if name.startswith("tensorflow"):
+        assert _part(path) == "data", f"{_at(path)}: {name}"
 
 
-@_each_source
-def test_only_parallel_names_mesh_axes(path):
-  if _part(path) == "parallel":
-    return
-  for node in ast.walk(_tree(path)):
-    if isinstance(node, ast.Constant):
-      assert node.value not in ("fsdp", "tensor"), f"line {node.lineno}"
+def test_only_parallel_names_mesh_axes():
+  for path in _SOURCES:
+    if _part(path) == "parallel":
+      continue
+    for node in ast.walk(_tree(path)):
+      if isinstance(node, ast.Constant):
+        assert node.value not in ("fsdp", "tensor"), _at(path, node)
 
 
-@_each_source
-def test_modules_with_parameters_live_in_models(path):
-  if _part(path) == "models":
-    return
-  for node in ast.walk(_tree(path)):
-    if isinstance(node, ast.ClassDef):
-      for base in node.bases:
-        assert "nn.Module" not in ast.unparse(base), node.name
+def test_modules_with_parameters_live_in_models():
+  for path in _SOURCES:
+    if _part(path) == "models":
+      continue
+    for node in ast.walk(_tree(path)):
+      if isinstance(node, ast.ClassDef):
+        bases = [ast.unparse(base) for base in node.bases]
+        assert "nn.Module" not in bases, _at(path, node)
 
 
-@pytest.mark.parametrize("path", _ALL_CODE, ids=_names(_ALL_CODE))
-def test_nothing_is_unpickled(path):
-  for name in _imports(path):
-    assert name.split(".")[0] not in _UNSAFE, name
-  for node in ast.walk(_tree(path)):
-    if isinstance(node, ast.keyword):
-      assert node.arg != "allow_pickle", f"line {node.value.lineno}"
+def test_nothing_is_unpickled():
+  for path in _ALL_CODE:
+    for name in _imports(path):
+      assert name.split(".")[0] not in _UNSAFE, f"{_at(path)}: {name}"
+    for node in ast.walk(_tree(path)):
+      if isinstance(node, ast.keyword):
+        assert node.arg != "allow_pickle", _at(path, node.value)
 
 
-@pytest.mark.parametrize("path", _ALL_CODE, ids=_names(_ALL_CODE))
-def test_files_are_short(path):
-  assert len(path.read_text("utf-8").splitlines()) <= 450
+def test_files_are_short():
+  for path in _ALL_CODE:
+    assert len(path.read_text("utf-8").splitlines()) <= 450, _at(path)
 
 
 def test_every_folder_of_code_is_a_package():
-  for path in _SOURCES:
-    assert (path.parent / "__init__.py").is_file(), path.parent
+  for path in [*_SOURCES, *(_ROOT / "tests").rglob("*.py")]:
+    assert (path.parent / "__init__.py").is_file(), _at(path)

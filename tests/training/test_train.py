@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from training import toy
+from tests.training import toy
 
 from soundstorm_jax import train as train_lib
 from soundstorm_jax.config import TrainConfig, from_mapping
