@@ -34,7 +34,7 @@ def get_config() -> ConfigDict:
     save_every=500,
     data=DataConfig(
       window_seconds=8.0,
-      min_window_seconds=2.0,
+      min_window_seconds=1.0,
       eval_batches=8,
     ),
     optimizer=OptimizerConfig(

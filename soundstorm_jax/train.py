@@ -88,12 +88,24 @@ def build_source(config: TrainConfig) -> Source:
   if config.task == "soundstorm":
     from soundstorm_jax.data.tokens import TokenSource
 
-    return TokenSource(config.data, **share)
+    source = TokenSource(config.data, **share)
+    _check_sizes(config, source.metadata)
+    return source
   if config.task == "soundstream":
     from soundstorm_jax.data.audio import AudioSource
 
     return AudioSource(config.data, config.soundstream.sample_rate, **share)
   raise ValueError(f"task {config.task!r} is not trained step by step")
+
+
+def _check_sizes(config: TrainConfig, tokens: Any) -> None:
+  """Ids beyond an embedding would be read as its last row, silently."""
+  for name in ("levels", "codes", "semantic_vocab"):
+    has, takes = getattr(tokens, name), getattr(config.soundstorm, name)
+    if has != takes:
+      raise ValueError(
+        f"{config.data.path} has {name} {has}, soundstorm.{name} is {takes}"
+      )
 
 
 def train(

@@ -5,13 +5,14 @@ alone says where those live. Letters: B batch, T frames, Q levels, V codes,
 D model, H heads, K head width.
 """
 
+import contextlib
 from typing import Any
 
 import jax
 import numpy as np
 from flax import linen as nn
 from flax.core import meta
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 MESH_AXES = ("data", "fsdp", "tensor")
 # A batch is spread over the parameter shards too: that is what FSDP is.
@@ -45,7 +46,9 @@ RULES: tuple[tuple[str, str | tuple[str, ...] | None], ...] = (
 
 
 def partition_spec(
-  names: tuple[str | None, ...], shape: tuple[int, ...], mesh: Mesh
+  names: tuple[str | None, ...],
+  shape: tuple[int, ...],
+  mesh: Mesh | AbstractMesh,
 ) -> PartitionSpec:
   """Where an array with these logical axes lives.
 
@@ -74,6 +77,15 @@ def partition_spec(
     taken.update(axes)
     spec.append(axes if len(axes) > 1 else axes[0])
   return PartitionSpec(*spec)
+
+
+def no_rules() -> contextlib.AbstractContextManager[None]:
+  """Within it, models leave the sharding of activations and parameters alone.
+
+  For initialisation, where the output's sharding says everything: flax draws
+  some kernels flattened, and would constrain them by the names of their axes.
+  """
+  return nn.logical_axis_rules(())
 
 
 def _is_boxed(leaf: Any) -> bool:

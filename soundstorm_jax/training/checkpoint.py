@@ -5,6 +5,7 @@ checkpoint is the number of completed steps, which is also the number of the
 batch that comes next.
 """
 
+import operator
 import pathlib
 import signal
 import types
@@ -19,7 +20,17 @@ from soundstorm_jax import config as config_lib
 
 # What must not change between a checkpoint and its continuation: any of these
 # would repeat or skip data, or put parameters into another model.
-_FIXED = ("task", "seed", "batch_size", "data", "soundstorm", "soundstream")
+_FIXED = (
+  "task",
+  "seed",
+  "batch_size",
+  "data.split",
+  "data.held_out_speakers",
+  "data.window_seconds",
+  "data.min_window_seconds",
+  "soundstorm",
+  "soundstream",
+)
 
 
 class Restored(NamedTuple):
@@ -78,7 +89,8 @@ class Checkpoints:
       return None
     saved = saved_config(self._checkpointer, step=latest.step)
     for name in _FIXED:
-      before, now = getattr(saved, name), getattr(self._config, name)
+      field = operator.attrgetter(name)
+      before, now = field(saved), field(self._config)
       if before != now:
         raise ValueError(
           f"{self._checkpointer.directory} was written with {name}={before}, "

@@ -219,8 +219,5 @@ def load_codec(path: str, *, model: SoundStormConfig) -> Codec:
       f"{path} has {config.levels} levels of {config.codes} codes, the model "
       f"{model.levels} of {model.codes}"
     )
-  return Codec(
-    config,
-    params=weights.params["params"],
-    codebooks=weights.params["codebooks"],
-  )
+  arrays = jax.tree.map(jnp.asarray, weights.params)
+  return Codec(config, params=arrays["params"], codebooks=arrays["codebooks"])

@@ -40,7 +40,9 @@ def abstract_state(init: Callable[[Key[Array, ""]], Any], mesh: Mesh) -> Any:
     init: a task's `init_state`.
     mesh: where the state will live.
   """
-  return rules.abstract(jax.eval_shape(init, jax.random.key(0)), mesh)
+  with rules.no_rules():
+    boxed = jax.eval_shape(init, jax.random.key(0))
+  return rules.abstract(boxed, mesh)
 
 
 def init_state(
@@ -50,4 +52,5 @@ def init_state(
   target = abstract_state(init, mesh)
   shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
   make = jax.jit(lambda key: rules.unbox(init(key)), out_shardings=shardings)
-  return make(key)
+  with rules.no_rules():
+    return make(key)

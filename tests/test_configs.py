@@ -1,0 +1,43 @@
+"""Every config file becomes a config, and says what it should."""
+
+import importlib.util
+import pathlib
+
+import pytest
+
+from soundstorm_jax.config import TrainConfig, from_mapping
+from soundstorm_jax.models.soundstorm import parameter_count
+
+FOLDER = pathlib.Path(__file__).parents[1] / "configs"
+
+
+def load(name, *args):
+  path = FOLDER / f"{name}.py"
+  spec = importlib.util.spec_from_file_location(name, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return from_mapping(TrainConfig, module.get_config(*args).to_dict())
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in FOLDER.glob("*.py")))
+def test_becomes_a_config(name):
+  assert load(name).task in ("soundstorm", "soundstream", "kmeans")
+
+
+def test_small_fits_into_a_shipped_bundle():
+  # With the codec's 2.46M parameters and its codebooks, in half precision,
+  # 20 MB: this leaves 6.4M.
+  count = parameter_count(load("small").soundstorm)
+  assert 5e6 < count < 6.4e6
+
+
+def test_tiny_takes_its_steps():
+  assert load("tiny", "120").steps == 120
+
+
+def test_librilight_is_the_paper():
+  config = load("librilight")
+  count = parameter_count(config.soundstorm)
+  assert count == pytest.approx(350e6, rel=0.02)
+  assert config.data.window_seconds == 30
+  assert config.soundstorm.conformer.dtype == "bfloat16"
