@@ -4,7 +4,9 @@
     --config.data.path=LibriSpeech/dev-clean --workdir=runs/semantic
 
 writes runs/semantic/semantic.safetensors: 1024 centres of MFCC features, 25
-tokens a second, fitted to 16 speakers; the four others are held out.
+tokens a second, fitted to 16 speakers; the four others are held out. On the 16
+speakers' 129 minutes in LibriSpeech dev-clean the mean squared distance to the
+nearest centre is 0.46 of the variance, and 0.54 on the held-out speakers.
 """
 
 import ml_collections

@@ -10,38 +10,16 @@ Axes: B batch, T frames of the longest window, S semantic tokens, Q levels.
 """
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 import numpy as np
 import tensorflow as tf
-from jaxtyping import Int, Shaped
+from jaxtyping import Shaped
 
 from soundstorm_jax import config as config_lib
 from soundstorm_jax.data import pipeline
+from soundstorm_jax.data.rates import repeat_to_frames
 from soundstorm_jax.data.records import TokenRecords
 from soundstorm_jax.data.token_dataset import TokenExample, TokenMetadata
-
-
-def repeat_to_frames(
-  semantic: Int[np.ndarray, "S"],
-  frames: int,
-  *,
-  semantic_rate: Fraction,
-  frame_rate: Fraction,
-) -> Int[np.ndarray, "T"]:
-  """Semantic tokens at the frame rate, for any ratio of the two.
-
-  Raises:
-    ValueError: the tokens end before the frames do.
-  """
-  ratio = Fraction(semantic_rate) / Fraction(frame_rate)
-  index = np.arange(frames) * ratio.numerator // ratio.denominator
-  if frames and index[-1] >= len(semantic):
-    raise ValueError(
-      f"{frames} frames need {index[-1] + 1} semantic tokens, got "
-      f"{len(semantic)}"
-    )
-  return semantic[index]
 
 
 def check_example(
