@@ -21,7 +21,7 @@ import pathlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,11 +54,6 @@ SHIPPED = pathlib.Path(__file__).parent / "shipped" / "small"
 # Two an octave: at most half as much padding as data, and little to compile.
 # The last is 41 s at 50 frames/s.
 BUCKETS = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
-
-
-class _Compiled(NamedTuple):
-  sample: Callable[..., Any]
-  decode: Callable[..., Any]
 
 
 class SpeechModel:
@@ -140,7 +135,8 @@ class SpeechModel:
       "semantic": semantic_tokenizer.fingerprint,
     }
     self._variables = {"params": jax.tree.map(jnp.asarray, params)}
-    self._compiled: dict[tuple[int, SamplerConfig], _Compiled] = {}
+    self._samplers: dict[tuple[int, SamplerConfig], Callable] = {}
+    self._decoders: dict[tuple[int, int], Callable] = {}
 
   def encode(
     self, audio: Float[np.ndarray, "N"], sample_rate: int
@@ -173,7 +169,9 @@ class SpeechModel:
     """
     check_ids("acoustic", acoustic, self.config.codes)
     bucket = next_bucket(len(acoustic), self.limits.buckets)
-    audio = self.codec.decode(jnp.asarray(pad(acoustic, bucket)[None]))
+    # In the batch of generation, dummies beside it, instead of one more shape.
+    batch = np.stack([pad(acoustic, bucket)] * self.batch_size)
+    audio = self._decoder(bucket, acoustic.shape[1])(jnp.asarray(batch))
     return np.array(audio[0, : len(acoustic) * self.hop])
 
   def generate(
@@ -244,14 +242,15 @@ class SpeechModel:
   ) -> list[Generated]:
     """Runs one batch."""
     began = time.perf_counter()
-    is_new = (bucket, sampler) not in self._compiled
-    compiled = self._compile(bucket, sampler)
+    is_new = (bucket, sampler) not in self._samplers
+    sample = self._sampler(bucket, sampler)
+    decode = self._decoder(bucket, self.config.levels)
     compile_s = time.perf_counter() - began if is_new else 0.0
 
     dummy = Row(rows[0].semantic[:0], rows[0].prompt[:0], 0, bucket)
     batch = rows + [dummy] * (self.batch_size - len(rows))
     began = time.perf_counter()
-    tokens = compiled.sample(
+    tokens = sample(
       self._variables,
       np.stack([pad(row.semantic, bucket) for row in batch]),
       prompt=np.stack([pad(row.prompt, bucket) for row in batch]),
@@ -262,7 +261,7 @@ class SpeechModel:
     tokens = jax.block_until_ready(tokens)
     sample_s = time.perf_counter() - began
     began = time.perf_counter()
-    audio = np.asarray(compiled.decode(tokens))
+    audio = np.asarray(decode(tokens))
     decode_s = time.perf_counter() - began
 
     tokens = np.asarray(tokens)
@@ -290,32 +289,34 @@ class SpeechModel:
       )
     return results
 
-  def _compile(self, bucket: int, sampler: SamplerConfig) -> _Compiled:
-    """The sampler and the codec's decoder for batches of one length."""
-    known = self._compiled.get((bucket, sampler))
-    if known is not None:
-      return known
-    rows, levels = self.batch_size, self.config.levels
+  def _sampler(self, bucket: int, sampler: SamplerConfig) -> Callable:
+    """The compiled sampler for batches of one length."""
+    key = (bucket, sampler)
+    if key not in self._samplers:
+      rows, levels = self.batch_size, self.config.levels
 
-    def ints(*shape):
-      return jax.ShapeDtypeStruct(shape, jnp.int32)
+      def ints(*shape):
+        return jax.ShapeDtypeStruct(shape, jnp.int32)
 
-    sample = make_sampler(self.config, sampler).lower(
-      self._variables,
-      ints(rows, bucket),
-      prompt=ints(rows, bucket, levels),
-      prompt_length=ints(rows),
-      length=ints(rows),
-      keys=jax.eval_shape(lambda: _keys([0] * rows)),
-    )
-    compiled = _Compiled(
-      sample=sample.compile(),
-      decode=self.codec.codec.compile_decode(
-        rows, frames=bucket, levels=levels
-      ),
-    )
-    self._compiled[bucket, sampler] = compiled
-    return compiled
+      lowered = make_sampler(self.config, sampler).lower(
+        self._variables,
+        ints(rows, bucket),
+        prompt=ints(rows, bucket, levels),
+        prompt_length=ints(rows),
+        length=ints(rows),
+        keys=jax.eval_shape(lambda: _keys([0] * rows)),
+      )
+      self._samplers[key] = lowered.compile()
+    return self._samplers[key]
+
+  def _decoder(self, bucket: int, levels: int) -> Callable:
+    """The codec's compiled decoder for batches of one length."""
+    key = (bucket, levels)
+    if key not in self._decoders:
+      self._decoders[key] = self.codec.codec.compile_decode(
+        self.batch_size, frames=bucket, levels=levels
+      )
+    return self._decoders[key]
 
 
 def load(
