@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from tests.training import toy
 
 from soundstorm_jax import train as train_lib
 from soundstorm_jax.config import TrainConfig, from_mapping
 from soundstorm_jax.training import checkpoint
+from tests.training import toy
 
 
 def run(workdir, *, bad_steps=(), kill_at=None, **values):
