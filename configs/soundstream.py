@@ -42,6 +42,7 @@ def get_config(arg: str = "paper") -> ConfigDict:
     _shrink(config)
     if arg == "tiny":
       config["steps"] = 20
+      config["codec_training"]["quantizer_start"] = 5
       config["soundstream"] |= {
         "encoder_channels": 2,
         "decoder_channels": 2,
@@ -57,25 +58,26 @@ def get_config(arg: str = "paper") -> ConfigDict:
 def _shrink(config: dict) -> None:
   """Two CPU cores: small batches, spectral and waveform losses only."""
   config |= {
-    "steps": 3300,
+    "steps": 2400,
     "batch_size": 4,
     "log_every": 20,
-    "eval_every": 500,
-    "save_every": 250,
+    "eval_every": 200,
+    "save_every": 200,
     "sample_every": 0,
   }
   config["data"] |= {
     "window_seconds": 1.0,
     "held_out_speakers": ("1272", "2035", "2412", "422"),
-    "eval_batches": 10,
+    "eval_batches": 4,
     "workers": 1,
     "cache": True,
   }
   config["optimizer"] |= {
     "lr": 1e-3,
-    "warmup_steps": 100,
-    "final_lr_ratio": 0.02,
+    "warmup_steps": 50,
+    "final_lr_ratio": 0.03,
     "ema_decay": 0.99,
+    "clip_norm": 200.0,
   }
   config["soundstream"] |= {
     "encoder_channels": 16,
@@ -87,7 +89,8 @@ def _shrink(config: dict) -> None:
     # only in runs far longer than this one.
     "adversarial_start": 1_000_000,
     "discriminator_channels": 8,
-    "waveform_weight": 50.0,
+    "waveform_weight": 150.0,
+    "quantizer_start": 400,
     # A step sees 200 frames for 1024 codes, 0.2 uses a code; the paper's 2 is
     # for far larger batches.
     "dead_code_threshold": 0.03,

@@ -155,6 +155,9 @@ class CodecTrainingConfig:
   dead_code_threshold: float = 2.0
   commitment_weight: float = 0.25
   quantizer_dropout: bool = True
+  # Until this step latents pass unquantized, and k-means waits. The paper
+  # starts at once (0); small batches track a young encoder too slowly.
+  quantizer_start: int = 0
 
   def __post_init__(self):
     _within("codebook_decay", self.codebook_decay, 0.0, 1.0)
@@ -165,6 +168,7 @@ class CodecTrainingConfig:
       "waveform_weight",
       "adversarial_start",
       "commitment_weight",
+      "quantizer_start",
       "dead_code_threshold",
     ):
       _at_least(name, getattr(self, name), 0)

@@ -144,14 +144,19 @@ def initialize(
       return jnp.where(count[:, None] > 0, mean, centres)
 
     centres = jax.lax.fori_loop(0, iterations, lloyd, start)
-    return residual - centres[nearest(residual, centres)], centres
+    ids = nearest(residual, centres)
+    count, _ = _assigned(residual, ids, codes=codes)
+    return residual - centres[ids], (centres, count)
 
-  _, vectors = jax.lax.scan(one_level, latents, jax.random.split(key, levels))
-  average_use = latents.shape[0] / codes
+  _, (vectors, counts) = jax.lax.scan(
+    one_level, latents, jax.random.split(key, levels)
+  )
+  # Codes that got no vector count as dead at the next update, which gives them
+  # one of a fresh batch.
   return Codebooks(
     vectors=vectors,
-    counts=jnp.full((levels, codes), average_use),
-    sums=vectors * average_use,
+    counts=counts,
+    sums=vectors * counts[..., None],
     initialized=jnp.ones((), bool),
   )
 
@@ -200,7 +205,8 @@ def update(
     picks = jnp.searchsorted(ends, draws, side="right")
     picks = jnp.minimum(picks, weight.size - 1)
     dead = counts < dead_below
-    start = jnp.maximum(jnp.mean(counts), dead_below)
+    # Enough to live for a while, little enough to give up the place soon.
+    start = 2.0 * dead_below
     vectors = jnp.where(dead[:, None], residual[picks], vectors)
     counts = jnp.where(dead, start, counts)
     sums = jnp.where(dead[:, None], vectors * start, sums)

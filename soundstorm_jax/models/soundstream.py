@@ -18,9 +18,10 @@ from soundstorm_jax.config import SoundStreamConfig
 DILATIONS = (1, 3, 9)
 
 
-def _kernel_init():
+def _kernel_init(*, zeros=False):
+  init = nn.initializers.zeros if zeros else nn.initializers.lecun_normal()
   return nn.with_logical_partitioning(
-    nn.initializers.lecun_normal(), ("conv_kernel", "conv_in", "conv_out")
+    init, ("conv_kernel", "conv_in", "conv_out")
   )
 
 
@@ -34,6 +35,7 @@ class CausalConv(nn.Module):
   features: int
   kernel: int
   dilation: int = 1
+  start_at_zero: bool = False
   dtype: str = "float32"
 
   @nn.compact
@@ -44,7 +46,7 @@ class CausalConv(nn.Module):
       kernel_dilation=(self.dilation,),
       padding=(((self.kernel - 1) * self.dilation, 0),),
       dtype=self.dtype,
-      kernel_init=_kernel_init(),
+      kernel_init=_kernel_init(zeros=self.start_at_zero),
       bias_init=_bias_init(),
     )(x)
 
@@ -116,7 +118,11 @@ class ResidualUnit(nn.Module):
     y = CausalConv(channels, 7, dilation=self.dilation, dtype=self.dtype)(
       nn.elu(x)
     )
-    return x + CausalConv(channels, 1, dtype=self.dtype)(nn.elu(y))
+    # Without normalization, twenty-four units that each add noise would drown
+    # the signal; starting at zero they begin as the identity.
+    return x + CausalConv(channels, 1, start_at_zero=True, dtype=self.dtype)(
+      nn.elu(y)
+    )
 
 
 class Encoder(nn.Module):

@@ -25,10 +25,11 @@ def mel_loss(
 
   For windows of 2^6 to 2^11 samples, hop a quarter: the L1 distance of the mel
   spectrograms plus sqrt(window / 2) times the L2 distance of their logarithms.
+  The paper sums over mels too; both terms are divided by their number here.
   """
   total = jnp.zeros(())
   for window in MEL_WINDOWS:
-    spectrogram = [
+    first, second = (
       mel_spectrogram(
         audio,
         sample_rate=sample_rate,
@@ -37,12 +38,14 @@ def mel_loss(
         mels=MELS,
       )
       for audio in (real, made)
-    ]
-    first, second = spectrogram
-    linear = jnp.mean(jnp.abs(first - second))
-    # The floor, about -100 dB, keeps silence from ruling the logarithm.
-    logs = jnp.log(first + 1e-5) - jnp.log(second + 1e-5)
-    distance = jnp.sqrt(jnp.mean(jnp.square(logs), axis=-1) + 1e-12)
+    )
+    # The linear term is of the plain transform, which grows with the window.
+    # Scaled to unit amplitude it would vanish beside the logarithmic one.
+    linear = jnp.mean(jnp.abs(first - second)) * (window / 2)
+    # The floor, -80 dB of full scale, keeps the gradient of bands that are all
+    # but silent from drowning that of speech.
+    logs = jnp.log(first + 1e-4) - jnp.log(second + 1e-4)
+    distance = jnp.sqrt(jnp.sum(jnp.square(logs), axis=-1) + 1e-6) / MELS
     total += linear + jnp.sqrt(window / 2) * jnp.mean(distance)
   return total
 

@@ -113,12 +113,13 @@ class SoundStreamTask:
     examples = audio.shape[0]
     init_key, dropout_key, revive_key = jax.random.split(key, 3)
     levels_used = self._draw_levels(dropout_key, examples)
+    quantizing = state.step >= config.quantizer_start
     books = jax.lax.cond(
-      state.codebooks.initialized,
-      lambda: state.codebooks,
+      quantizing & ~state.codebooks.initialized,
       lambda: quantizer.initialize(
         self._encode(state.params, audio), state.codebooks, key=init_key
       ),
+      lambda: state.codebooks,
     )
     adversarial = state.step >= config.adversarial_start
 
@@ -128,15 +129,14 @@ class SoundStreamTask:
         latents, books.vectors, levels_used=levels_used
       )
       # Straight through: the decoder sees codes, the encoder its gradient.
-      made = self._decode(
-        params,
-        latents + jax.lax.stop_gradient(quantized.values - latents),
-      )
+      lost = jax.lax.stop_gradient(quantized.values - latents)
+      made = self._decode(params, latents + jnp.where(quantizing, lost, 0.0))
       parts = {
         "mel": codec_losses.mel_loss(
           audio, made, sample_rate=self._config.soundstream.sample_rate
         ),
-        "commitment": quantizer.commitment_loss(
+        "commitment": quantizing
+        * quantizer.commitment_loss(
           latents, quantized, levels_used=levels_used
         ),
         "waveform": jnp.mean(jnp.abs(audio - made)),
@@ -180,13 +180,17 @@ class SoundStreamTask:
         decay=self._config.optimizer.ema_decay,
         step=state.step,
       ),
-      codebooks=quantizer.update(
+      codebooks=jax.tree.map(
+        lambda new, old: jnp.where(quantizing, new, old),
+        quantizer.update(
+          books,
+          quantized,
+          levels_used=levels_used,
+          key=revive_key,
+          decay=config.codebook_decay,
+          dead_below=config.dead_code_threshold,
+        ),
         books,
-        quantized,
-        levels_used=levels_used,
-        key=revive_key,
-        decay=config.codebook_decay,
-        dead_below=config.dead_code_threshold,
       ),
       discriminators=judges,
       discriminators_opt=judges_opt,
