@@ -98,9 +98,22 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str:
-  """Sixteen hexadecimal digits that tell one file of weights from another."""
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+  """Sixteen hexadecimal digits that tell one model from another.
+
+  They follow from the kind, the config and the values, and not from the bytes
+  of the file, whose header safetensors writes in any order.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: it is not a file that `save_weights` wrote.
+  """
+  weights = load_weights(path)
+  digest = hashlib.sha256()
+  digest.update(json.dumps([weights.kind, weights.config]).encode())
+  for name, value in sorted(_flatten(weights.params).items()):
+    digest.update(json.dumps([name, value.shape]).encode())
+    digest.update(value.tobytes())
+  return digest.hexdigest()[:16]
 
 
 def _cast(name: str, value: Any, dtype: str) -> np.ndarray:

@@ -52,6 +52,13 @@ def test_fingerprint_follows_the_content(tmp_path):
   one, same, other = map(weights.fingerprint, paths)
   assert one == same != other
   assert len(one) == 16
+  renamed = tmp_path / "4"
+  params = {"b": np.full(3, 1, np.float32)}
+  weights.save_weights(renamed, params, config={}, kind="semantic")
+  resized = tmp_path / "5"
+  params = {"a": np.full(3, 1, np.float32)}
+  weights.save_weights(resized, params, config={"dim": 1}, kind="semantic")
+  assert len({one, *map(weights.fingerprint, (renamed, resized))}) == 3
 
 
 def test_what_half_precision_cannot_hold(tmp_path):

@@ -168,19 +168,19 @@ class SoundStormTask:
     """
     if self._sampler is None:
       return
-    batch = multihost_utils.process_allgather(batch, tiled=True)
-    length = batch["valid"].sum(-1).astype(np.int32)
+    rows = multihost_utils.process_allgather(batch, tiled=True)
+    length = rows["valid"].sum(-1).astype(np.int32)
     tokens = self._sampler(
       {"params": state.ema_params},
-      batch["semantic"],
-      prompt=np.zeros_like(batch["acoustic"]),
+      rows["semantic"],
+      prompt=np.zeros_like(rows["acoustic"]),
       prompt_length=np.zeros_like(length),
       length=length,
       keys=jax.random.split(jax.random.key(0), len(length)),
     )
     tokens = multihost_utils.process_allgather(tokens, tiled=True)
-    for name, ids in {"codec": batch["acoustic"], "made": tokens}.items():
-      audio = np.array(self._codec.decode(ids[:_SAMPLES]))
+    for name, ids in {"codec": rows["acoustic"], "made": tokens}.items():
+      audio = np.array(self._codec.decode(jnp.asarray(ids[:_SAMPLES])))
       hop = self._codec.config.hop
       for row, frames in enumerate(length[:_SAMPLES]):
         audio[row, frames * hop :] = 0

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from clu import metric_writers
 
 from soundstorm_jax.config import (
   SoundStreamConfig,
@@ -132,8 +133,11 @@ def test_parts_of_a_batch_add_up(trained):
   )
 
 
-class _Recorder:
+class _Recorder(metric_writers.MultiWriter):
+  """Keeps what is written; the base class would write to nothing."""
+
   def __init__(self):
+    super().__init__([])
     self.audios = {}
 
   def write_audios(self, step, audios, *, sample_rate):
@@ -163,7 +167,8 @@ def test_writes_audio(trained, codec_file):
   task = SoundStormTask(config(sample_every=1, codec_weights=codec_file))
   batch = make_batch(7)
   recorder = _Recorder()
-  task.write_samples(state, batch, writer=recorder, step=9)
+  on_device = jax.tree.map(jnp.asarray, batch)
+  task.write_samples(state, on_device, writer=recorder, step=9)
   for name in ("9/samples/codec", "9/samples/made"):
     audio = recorder.audios[name]
     assert audio.shape == (4, FRAMES * 320, 1)
