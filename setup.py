@@ -42,7 +42,6 @@ setuptools.setup(
   },
   install_requires=[
     "absl-py",
-    "array-record",
     "clu",
     "etils[epath]",
     "flax>=0.12.8",

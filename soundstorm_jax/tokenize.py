@@ -182,7 +182,7 @@ def _finished(output: pathlib.Path, digest: str, count: int) -> Result | None:
       "choose another output"
     )
   unreadable = made_with["unreadable"]
-  return Result(folder, count - len(unreadable), unreadable)
+  return Result(pathlib.Path(folder), count - len(unreadable), unreadable)
 
 
 def _claim(output: pathlib.Path, digest: str) -> pathlib.Path:

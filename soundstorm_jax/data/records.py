@@ -7,7 +7,7 @@ memory for two integers, however large the records are.
 Axes: S semantic tokens, T frames, Q levels.
 """
 
-import pathlib
+import os
 import struct
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ class _Place(NamedTuple):
   length: int
 
 
-def read_metadata(path: str | pathlib.Path) -> TokenMetadata:
+def read_metadata(path: str | os.PathLike[str]) -> TokenMetadata:
   """How a dataset was made, without looking at its records.
 
   Raises:
@@ -54,7 +54,7 @@ class TokenRecords:
     ValueError: no such dataset or split, or a file is cut short.
   """
 
-  def __init__(self, path: str | pathlib.Path, *, split: str):
+  def __init__(self, path: str | os.PathLike[str], *, split: str):
     builder = tfds.builder_from_directory(
       str(token_dataset.dataset_folder(path))
     )

@@ -13,6 +13,7 @@ Axes: S semantic tokens, T frames, Q levels.
 """
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
 from jaxtyping import Int
 
 from soundstorm_jax.config import SoundStormConfig
@@ -192,14 +194,16 @@ def write_dataset(
   return pathlib.Path(builder.data_dir)
 
 
-def dataset_folder(path: str | pathlib.Path) -> pathlib.Path:
+def dataset_folder(path: str | os.PathLike[str]) -> epath.Path:
   """The folder with a dataset's files: `path` itself or its only version.
+
+  It may be in a bucket (gs://...).
 
   Raises:
     ValueError: there is no token dataset.
   """
-  versioned = pathlib.Path(path) / NAME / str(SoundstormTokens.VERSION)
-  for folder in (pathlib.Path(path), versioned):
+  versioned = epath.Path(path) / NAME / str(SoundstormTokens.VERSION)
+  for folder in (epath.Path(path), versioned):
     if (folder / "dataset_info.json").exists():
       return folder
   raise ValueError(

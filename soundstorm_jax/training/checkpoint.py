@@ -6,13 +6,14 @@ batch that comes next.
 """
 
 import operator
-import pathlib
+import os
 import signal
 import types
 from typing import Any, NamedTuple
 
 import jax
 from absl import logging
+from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
@@ -45,7 +46,7 @@ class Checkpoints:
   """The checkpoints under `workdir/checkpoints`; close it when done."""
 
   def __init__(
-    self, workdir: str | pathlib.Path, *, config: config_lib.TrainConfig
+    self, workdir: str | os.PathLike[str], *, config: config_lib.TrainConfig
   ):
     self._config = config
     policies = ocp.training.save_decision_policies
@@ -106,9 +107,12 @@ class Checkpoints:
     self._checkpointer.close()
 
 
-def checkpoint_folder(workdir: str | pathlib.Path) -> pathlib.Path:
-  """Where the checkpoints of a run are; Orbax wants the path absolute."""
-  return pathlib.Path(workdir).absolute() / "checkpoints"
+def checkpoint_folder(workdir: str | os.PathLike[str]) -> epath.Path:
+  """Where the checkpoints of a run are, in a bucket or in an absolute path."""
+  # Orbax wants it absolute; a bucket (gs://...) is, and must be left alone.
+  folder = epath.Path(workdir)
+  is_local = "://" not in str(workdir)
+  return (folder.absolute() if is_local else folder) / "checkpoints"
 
 
 def saved_config(
@@ -120,7 +124,7 @@ def saved_config(
 
 
 def restore_for_inference(
-  workdir: str | pathlib.Path, *, step: int | None = None
+  workdir: str | os.PathLike[str], *, step: int | None = None
 ) -> Restored:
   """A checkpoint as nested dicts of NumPy arrays, on this host alone.
 
