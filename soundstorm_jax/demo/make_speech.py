@@ -13,7 +13,7 @@ PyPI packages below run them and turn text into phonemes with espeak-ng:
     pip install onnxruntime espeakng-loader phonemizer-fork soundfile soxr
     python -m soundstorm_jax.demo.make_speech --kokoro=package/build
 
-Axis legend: N samples, P phonemes.
+Axes: N samples.
 """
 
 # ruff: noqa: RUF001 (phonetic symbols that look like Latin letters)
