@@ -27,18 +27,18 @@ def get_config() -> ConfigDict:
   """Every field of `TrainConfig`, so that each can be set by a flag."""
   config = TrainConfig(
     task="soundstorm",
-    steps=6000,
+    steps=1500,
     batch_size=16,
     log_every=25,
-    eval_every=500,
-    save_every=500,
+    eval_every=250,
+    save_every=250,
     data=DataConfig(
       window_seconds=8.0,
       min_window_seconds=1.0,
       eval_batches=8,
     ),
     optimizer=OptimizerConfig(
-      lr=1e-3, warmup_steps=200, final_lr_ratio=0.02, ema_decay=0.998
+      lr=1.5e-3, warmup_steps=100, final_lr_ratio=0.02, ema_decay=0.99
     ),
     soundstorm=SoundStormConfig(
       conformer=ConformerConfig(

@@ -64,9 +64,7 @@ def test_initialize_finds_separate_clusters():
 
 def test_more_codes_than_vectors_can_be_initialized():
   books = quantizer.empty_codebooks(2, 32, dim=3)
-  books = quantizer.initialize(
-    _random(1, 5, 3), books, key=jax.random.key(0)
-  )
+  books = quantizer.initialize(_random(1, 5, 3), books, key=jax.random.key(0))
   assert bool(jnp.isfinite(books.vectors).all())
 
 

@@ -153,9 +153,7 @@ def test_codec_refuses_what_does_not_fit(codec, tiny_params):
 def test_there_is_a_discriminator_per_scale_and_one_on_the_stft():
   judges = Discriminators(2)
   audio = jax.ShapeDtypeStruct((2, 4096), jnp.float32)
-  views, _ = jax.eval_shape(
-    judges.init_with_output, jax.random.key(0), audio
-  )
+  views, _ = jax.eval_shape(judges.init_with_output, jax.random.key(0), audio)
   lengths = [view.logits.shape for view in views]
   # Strides of 4^4 after scales of 1, 1/2 and 1/4; the STFT has 13 frames.
   assert lengths[:3] == [(2, 16), (2, 8), (2, 4)]

@@ -140,8 +140,9 @@ def test_losses_are_zero_for_a_perfect_copy_and_grow_with_noise():
     float(codec_losses.mel_loss(audio, audio + s * noise, sample_rate=16_000))
     for s in (0.0, 0.01, 0.1)
   ]
-  assert losses[0] == pytest.approx(0, abs=1e-3)
-  assert losses[0] < losses[1] < losses[2]
+  # Not zero, for the square root has its floor.
+  assert losses[0] == pytest.approx(0, abs=2e-3)
+  assert 0.1 < losses[1] < losses[2]
 
 
 def test_si_sdr_ignores_scale_and_measures_decibels():
