@@ -94,6 +94,7 @@ def get_config(arg: str = "paper") -> ConfigDict:
     config = dataclasses.replace(
       SMALL,
       steps=20,
+      data=dataclasses.replace(SMALL.data, held_out_speakers=()),
       soundstream=SoundStreamConfig(
         encoder_channels=2, decoder_channels=2, dim=8, levels=4, codes=16
       ),

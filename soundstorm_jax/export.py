@@ -13,6 +13,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from absl import logging
+
 from soundstorm_jax.config import to_mapping
 from soundstorm_jax.training.checkpoint import restore_for_inference
 from soundstorm_jax.weights import save_weights
@@ -69,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("--step", type=int, help="which checkpoint; or the newest")
   add("--dtype", default="float16", choices=["float16", "float32"])
   args = parser.parse_args(argv)
+  logging.set_verbosity(logging.WARNING)
   step = export(args.workdir, args.output, step=args.step, dtype=args.dtype)
   size = pathlib.Path(args.output).stat().st_size
   print(f"{args.output}: step {step}, {size / 1e6:.1f} MB")

@@ -40,8 +40,10 @@ def mel_filterbank(
       f"mel edges must satisfy 0 <= low < high <= {sample_rate / 2}, got "
       f"low={low}, high={high}"
     )
+
   def to_mel(hz):
     return 2595.0 * np.log10(1.0 + hz / 700.0)
+
   mel_edges = np.linspace(to_mel(low), to_mel(high), mels + 2)
   edges = 700.0 * (10.0 ** (mel_edges / 2595.0) - 1.0)
   bins = np.arange(window // 2 + 1) * sample_rate / window

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from clu import metric_writers
 from jax.sharding import Mesh
 from ml_collections import config_flags
@@ -281,6 +281,9 @@ def main(argv: list[str]) -> None:
   """Reads the flags and trains."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+  if not flags.FLAGS["verbosity"].present:
+    # Orbax tells its whole life at INFO; progress does not go through here.
+    logging.set_verbosity(logging.WARNING)
   if _DISTRIBUTED.value:
     jax.distributed.initialize()
   config = from_mapping(TrainConfig, _CONFIG.value.to_dict())

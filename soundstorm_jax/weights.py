@@ -71,7 +71,8 @@ def save_weights(
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_name(path.name + ".partial")
-  safetensors.numpy.save_file(arrays, str(partial), metadata=header)
+  # Not its save_file, whose files only their owner may read.
+  partial.write_bytes(safetensors.numpy.save(arrays, metadata=header))
   partial.replace(path)
 
 

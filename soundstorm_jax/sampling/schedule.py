@@ -70,10 +70,10 @@ def masked_count(
 ) -> Int[Array, " B"]:
   """How many tokens of a level stay masked after a pass.
 
-  floor(initial * mask_ratio), in float32, but at least 1, so that the greedy last pass has
-  something to do, and at most unknown - 1, so that every pass settles
-  something. Where the two conflict, with one token unknown, it waits for the
-  last pass.
+  floor(initial * mask_ratio), in float32, but at least 1, so that the greedy
+  last pass has something to do, and at most unknown - 1, so that every pass
+  settles something. Where the two conflict, with one token unknown, it waits
+  for the last pass.
 
   Args:
     initial: masked tokens when the level began; prompt and padding not counted.
