@@ -288,6 +288,7 @@ def test_a_killed_program_goes_on(weights, audio, tmp_path):
     *(sys.executable, "-m", "soundstorm_jax.generate"),
     *(f"--output={tmp_path / 'out'}", f"--weights={weights}"),
     *(f"--audio={audio}", "--batch_size=1", "--iterations=1"),
+    f"--compilation_cache={tmp_path / 'compiled'}",
   ]
   results = tmp_path / "out" / RESULTS
   process = subprocess.Popen(command, cwd=pathlib.Path(__file__).parents[1])
