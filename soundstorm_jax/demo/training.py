@@ -107,7 +107,7 @@ def _run(
   process = subprocess.Popen(
     command,
     cwd=_ROOT,
-    env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **environment},
+    env={**os.environ, **environment},
     stderr=subprocess.PIPE,
     text=True,
   )
