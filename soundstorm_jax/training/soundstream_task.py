@@ -121,7 +121,9 @@ class SoundStreamTask:
       ),
       lambda: state.codebooks,
     )
-    adversarial = state.step >= config.adversarial_start
+    # A run that ends before the discriminators join need not compile them.
+    joins = config.adversarial_start < self._config.steps
+    adversarial = joins and state.step >= config.adversarial_start
 
     def loss_of(params):
       latents = self._encode(params, audio)
@@ -141,7 +143,7 @@ class SoundStreamTask:
         ),
         "waveform": jnp.mean(jnp.abs(audio - made)),
       }
-      parts["adversarial"], parts["feature"] = jax.lax.cond(
+      parts["adversarial"], parts["feature"] = _cond(
         adversarial,
         lambda: self._judged(state.discriminators, audio, made),
         lambda: (jnp.zeros(()), jnp.zeros(())),
@@ -161,7 +163,7 @@ class SoundStreamTask:
     stepped = update(
       self._optimizer, grads, params=state.params, opt_state=state.opt_state
     )
-    judges, judges_opt, judge_loss = jax.lax.cond(
+    judges, judges_opt, judge_loss = _cond(
       adversarial,
       lambda: self._judge_step(state, audio, jax.lax.stop_gradient(made)),
       lambda: (
@@ -292,6 +294,13 @@ class SoundStreamTask:
     )
     judges = optax.apply_updates(state.discriminators, updates)
     return judges, opt_state, loss
+
+
+def _cond(predicate, on_true, on_false):
+  """`lax.cond`, unless the predicate is known when the step is traced."""
+  if predicate is False:
+    return on_false()
+  return jax.lax.cond(predicate, on_true, on_false)
 
 
 def si_sdr(
