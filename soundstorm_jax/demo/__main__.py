@@ -181,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
   add = parser.add_argument
   add("--output", default="demo_output", help="folder of the results")
   add("--weights", help="folder; the shipped small weights if not given")
-  add("--steps", type=int, default=80, help="of training")
+  add("--steps", type=int, default=160, help="of training")
   return parser
 
 

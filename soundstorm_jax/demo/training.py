@@ -71,7 +71,7 @@ def train_twice(
     f"--config={_ROOT / 'configs' / 'tiny.py'}:{steps}",
     f"--workdir={workdir}",
     f"--config.data.path={pathlib.Path(tokens).absolute()}",
-    f"--config.log_every={max(1, steps // 8)}",
+    f"--config.log_every={max(1, steps // 16)}",
     *(f"--config.soundstorm.{key}={value}" for key, value in sizes.items()),
   ]
   # The second start finds what the first one compiled.
