@@ -22,10 +22,12 @@ _LAYERS = (
   {"config"},
   {"features", "models", "parallel"},
   {"masking", "sampling"},
-  {"data", "tokenizers", "training", "weights"},
+  {"data", "evaluation", "tokenizers", "training", "weights"},
   {
     "api",
+    "benchmark",
     "demo",
+    "evaluate",
     "export",
     "generate",
     "jobs",
