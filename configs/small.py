@@ -28,17 +28,17 @@ def get_config() -> ConfigDict:
   config = TrainConfig(
     task="soundstorm",
     steps=1500,
-    batch_size=16,
+    batch_size=8,
     log_every=25,
     eval_every=250,
     save_every=250,
     data=DataConfig(
-      window_seconds=8.0,
+      window_seconds=6.0,
       min_window_seconds=1.0,
-      eval_batches=8,
+      eval_batches=16,
     ),
     optimizer=OptimizerConfig(
-      lr=1.5e-3, warmup_steps=100, final_lr_ratio=0.02, ema_decay=0.99
+      lr=2e-3, warmup_steps=100, final_lr_ratio=0.02, ema_decay=0.99
     ),
     soundstorm=SoundStormConfig(
       conformer=ConformerConfig(
@@ -46,7 +46,6 @@ def get_config() -> ConfigDict:
         layers=8,
         heads=4,
         ff_dim=384,
-        dropout=0.1,
         # Unrolled: two cores have no use for the shorter compilation.
         scan_layers=False,
       ),
