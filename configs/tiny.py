@@ -3,7 +3,7 @@
   python -m soundstorm_jax.train --config=configs/tiny.py \\
     --workdir=runs/tiny --config.data.path=tokens/demo
 
-The loss starts at ln 1024 = 6.93 and falls below 6 on any speech. The argument
+The loss starts at ln 1024 = 6.93 and falls by half a nat or more. The argument
 says for how many steps (tiny.py:120); the same workdir continues a shorter run.
 """
 
