@@ -1,4 +1,4 @@
-"""The shipped small SoundStorm: 6.2M parameters, trained on two CPU cores.
+"""The shipped small SoundStorm: 4.4M parameters, trained on two CPU cores.
 
   python -m soundstorm_jax.train --config=configs/small.py \\
     --workdir=runs/small --config.data.path=tokens/librispeech-dev-clean
@@ -28,29 +28,30 @@ def get_config() -> ConfigDict:
   config = TrainConfig(
     task="soundstorm",
     steps=1500,
-    batch_size=8,
+    batch_size=16,
     log_every=25,
-    eval_every=250,
-    save_every=250,
+    eval_every=300,
+    save_every=150,
     data=DataConfig(
       window_seconds=6.0,
       min_window_seconds=1.0,
-      eval_batches=16,
+      eval_batches=8,
     ),
     optimizer=OptimizerConfig(
-      lr=2e-3, warmup_steps=100, final_lr_ratio=0.02, ema_decay=0.99
+      lr=3e-3, warmup_steps=100, final_lr_ratio=0.02, ema_decay=0.99
     ),
     soundstorm=SoundStormConfig(
       conformer=ConformerConfig(
         dim=128,
-        layers=8,
+        layers=3,
         heads=4,
         ff_dim=384,
         # Unrolled: two cores have no use for the shorter compilation.
         scan_layers=False,
       ),
     ),
-    # Half of what is asked of it later comes without a prompt.
-    masking=MaskingConfig(no_prompt_prob=0.3),
+    # Half of what is asked of it later comes without a prompt; and the paper's
+    # uniform levels need more steps than two cores take in half an hour.
+    masking=MaskingConfig(no_prompt_prob=0.3, coarse_bias=1.0),
   )
   return ConfigDict(to_mapping(config))

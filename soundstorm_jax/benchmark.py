@@ -58,7 +58,7 @@ SIZES = {
   "small": Size(
     SoundStormConfig(
       conformer=ConformerConfig(
-        dim=128, layers=8, heads=4, ff_dim=384, scan_layers=False
+        dim=128, layers=3, heads=4, ff_dim=384, scan_layers=False
       )
     ),
     SoundStreamConfig(),

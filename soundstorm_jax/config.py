@@ -207,14 +207,19 @@ class MaskingConfig:
       being drawn; the paper has no such choice (0).
     semantic_dropout: the chance that an example's conditioning is dropped, for
       classifier-free guidance; the paper has none (0).
+    coarse_bias: level q of Q is drawn in proportion to (Q + 1 - q) to this
+      power. 0 is uniform, as in the paper; MaskGCT (arXiv 2409.00750) favours
+      coarse levels too, which short runs would else hardly get to know.
   """
 
   no_prompt_prob: float = 0.0
   semantic_dropout: float = 0.0
+  coarse_bias: float = 0.0
 
   def __post_init__(self):
     _within("no_prompt_prob", self.no_prompt_prob, 0.0, 1.0)
     _within("semantic_dropout", self.semantic_dropout, 0.0, 1.0)
+    _within("coarse_bias", self.coarse_bias, 0.0, 10.0)
 
 
 @dataclasses.dataclass(frozen=True)

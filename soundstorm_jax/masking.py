@@ -61,7 +61,8 @@ def draw_mask(
     key: the key of this step.
     valid: the frames that hold data: the first ones of each row.
     levels: Q, the number of levels.
-    config: the chances of no prompt and of no conditioning.
+    config: the chances of no prompt and of no conditioning, and how levels are
+      drawn.
 
   Raises:
     ValueError: `levels` is below 1.
@@ -86,7 +87,8 @@ def _draw_example(
   delimiter = jax.random.randint(keys[0], (), 0, jnp.maximum(length, 1))
   no_prompt = jax.random.uniform(keys[1]) < config.no_prompt_prob
   delimiter = jnp.where(no_prompt, 0, delimiter)
-  level = jax.random.randint(keys[2], (), 0, levels)
+  odds = config.coarse_bias * jnp.log(levels - jnp.arange(levels))
+  level = jax.random.categorical(keys[2], odds)
   probability = jnp.cos(jax.random.uniform(keys[3], maxval=math.pi / 2))
   draws = jax.random.uniform(keys[4], valid.shape)
 

@@ -27,7 +27,8 @@ def reference(key, row, length, config):
   delimiter = int(jax.random.randint(keys[0], (), 0, max(length, 1)))
   if float(jax.random.uniform(keys[1])) < config.no_prompt_prob:
     delimiter = 0
-  level = int(jax.random.randint(keys[2], (), 0, Q))
+  odds = [config.coarse_bias * math.log(Q - q) for q in range(Q)]
+  level = int(jax.random.categorical(keys[2], jnp.asarray(odds)))
   p = math.cos(float(jax.random.uniform(keys[3], maxval=math.pi / 2)))
   draws = np.asarray(jax.random.uniform(keys[4], (T,)))
   masked = np.zeros((T, Q), bool)
@@ -184,6 +185,15 @@ def test_gradient_without_targets_is_zero_and_finite():
   value, gradient = jax.value_and_grad(loss)(jnp.ones((B, T, V)))
   assert value == 0
   assert not gradient.any()
+
+
+def test_coarse_bias_favours_coarse_levels():
+  valid = jnp.ones((6000, 4), bool)
+  mask = draw(jax.random.key(0), valid, config=MaskingConfig(coarse_bias=1.0))
+  expected = np.arange(Q, 0, -1) / np.arange(Q, 0, -1).sum()
+  np.testing.assert_allclose(
+    np.bincount(mask.level, minlength=Q) / len(valid), expected, atol=0.03
+  )
 
 
 def test_refuses_no_levels():
