@@ -1,5 +1,9 @@
 """The shipped small SoundStorm: 4.4M parameters, trained on two CPU cores.
 
+  python -m soundstorm_jax.tokenize --audio=LibriSpeech/dev-clean \\
+    --codec=soundstream.safetensors --semantic=semantic.safetensors \\
+    --held_out_speakers=1272,2035,2412,422 --batch_size=16 \\
+    --output=tokens/librispeech-dev-clean
   python -m soundstorm_jax.train --config=configs/small.py \\
     --workdir=runs/small --config.data.path=tokens/librispeech-dev-clean
   python -m soundstorm_jax.export --workdir=runs/small \\

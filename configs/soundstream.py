@@ -9,6 +9,12 @@ Arguments: `paper` (16 kHz, 32 channels, adversarial from the start, for an
 accelerator), `24khz` (the dialogue codec's rate, stride 480), `small` (the
 shipped weights: 2.46M parameters, two CPU cores) and `tiny` (for trying out).
 Audio is read from a folder, in LibriSpeech's layout or SPEAKER/FILE.
+
+`small` on 16 speakers of dev-clean took 42 minutes on two busy cores (2400
+steps of four one-second crops). On the four held-out speakers, over 1, 2, 4, 8
+and 12 levels: STOI 0.60, 0.67, 0.71, 0.72, 0.72; wideband PESQ 1.07, 1.09,
+1.12, 1.12, 1.12 (ten recordings each, `soundstorm_jax.evaluate --what=codec`).
+It is a sign of life, far from the paper's 4.0 of ViSQOL at 6 kbit/s.
 """
 
 import dataclasses
