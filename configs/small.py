@@ -12,6 +12,10 @@
 The data is what `soundstorm_jax.tokenize` makes of LibriSpeech dev-clean with
 the codec of configs/soundstream.py:small and the tokens of configs/semantic.py.
 With the codec, the three files of weights stay below 20 MB.
+
+24 minutes on two busy cores. Teacher-forced on the held-out speakers, all
+frames masked after a 3 s prompt: 6.04 nats at level 1 (code frequencies alone
+6.68, top-1 0.023 against 0.014) and 4.41 at level 12 (5.16; 0.208, 0.205).
 """
 
 from ml_collections import ConfigDict
