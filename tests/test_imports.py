@@ -32,6 +32,7 @@ _LAYERS = (
     "generate",
     "jobs",
     "requests",
+    "synthesize",
     "tokenize",
     "train",
   },
