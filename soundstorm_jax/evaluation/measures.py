@@ -5,7 +5,7 @@ was judged, and by which yardstick. Judges know nothing of each other; whoever
 runs several of them shows all they say in one table.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
@@ -36,10 +36,17 @@ def table(measures: Iterable[Measure]) -> str:
       raise ValueError(f"two measures have the name {name!r}")
     cells[row][column] = value
   columns = list(dict.fromkeys(c for row in cells.values() for c in row))
-  lines = [["", *columns]] + [
-    [row, *(_number(values[c]) if c in values else "" for c in columns)]
-    for row, values in cells.items()
-  ]
+  return align(
+    [["", *columns]]
+    + [
+      [row, *(_number(values[c]) if c in values else "" for c in columns)]
+      for row, values in cells.items()
+    ]
+  )
+
+
+def align(lines: Sequence[Sequence[str]]) -> str:
+  """Text of cells, the first column on the left, the others on the right."""
   widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
   return "\n".join(
     "  ".join(
