@@ -45,7 +45,13 @@ from soundstorm_jax.jobs import (
   check_ids,
   manifest_jobs,
 )
-from soundstorm_jax.requests import Generated, Request, SpeechTokens, lay_out
+from soundstorm_jax.requests import (
+  Generated,
+  Request,
+  SpeechTokens,
+  lay_out,
+  split_tokens,
+)
 
 RESULTS = "results.jsonl"
 
@@ -121,7 +127,7 @@ def generate(
   def voice(name: str) -> SpeechTokens:
     if name not in prompts:
       tokens = (voices or content).tokens(name)
-      prompts[name] = _split(tokens, prompt_seconds, model)[0]
+      prompts[name] = split_tokens(tokens, prompt_seconds, model.limits)[0]
     return prompts[name]
 
   def flush(batch: list[tuple[Job, Request]]) -> None:
@@ -139,7 +145,7 @@ def generate(
       try:
         tokens = content.tokens(job.content)
         if continuation:
-          prompt, tokens = _split(tokens, prompt_seconds, model)
+          prompt, tokens = split_tokens(tokens, prompt_seconds, model.limits)
         else:
           prompt = voice(job.prompt) if job.prompt else None
         request = Request(
@@ -163,24 +169,6 @@ def generate(
     audio_s=sum(t.audio_s for t in times),
     compile_s=sum(t.compile_s for t in times),
     run_s=sum(t.run_s for t in times),
-  )
-
-
-def _split(
-  tokens: SpeechTokens, seconds: float, model: api.SpeechModel
-) -> tuple[SpeechTokens, SpeechTokens]:
-  """The start and the rest, where a semantic token and a frame both begin."""
-  rate = model.limits.semantic_rate
-  ratio = model.limits.frame_rate / rate
-  unit = ratio.denominator
-  count = max(1, round(seconds * rate / unit)) * unit
-  frames = int(count * ratio)
-  return tuple(
-    SpeechTokens(tokens.semantic[half], tokens.acoustic[other])
-    for half, other in (
-      (slice(None, count), slice(None, frames)),
-      (slice(count, None), slice(frames, None)),
-    )
   )
 
 

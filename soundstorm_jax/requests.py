@@ -179,6 +179,23 @@ def lay_out(request: Request, limits: Limits) -> Row:
   return Row(np.concatenate(semantic), prompt, request.seed, bucket)
 
 
+def split_tokens(
+  tokens: SpeechTokens, seconds: float, limits: Limits
+) -> tuple[SpeechTokens, SpeechTokens]:
+  """The start and the rest, where a semantic token and a frame both begin."""
+  ratio = limits.frame_rate / limits.semantic_rate
+  unit = ratio.denominator
+  count = max(1, round(seconds * limits.semantic_rate / unit)) * unit
+  frames = int(count * ratio)
+  return tuple(
+    SpeechTokens(tokens.semantic[half], tokens.acoustic[other])
+    for half, other in (
+      (slice(None, count), slice(None, frames)),
+      (slice(count, None), slice(frames, None)),
+    )
+  )
+
+
 def check_ids(name: str, ids: Int[np.ndarray, "T *Q"], limit: int) -> None:
   """Refuses no ids at all, and ids outside [0, limit).
 
