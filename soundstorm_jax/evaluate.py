@@ -4,6 +4,9 @@
     --audio=LibriSpeech/dev-clean --speakers=1272,2035,2412,422
   python -m soundstorm_jax.evaluate --what=tokens --weights=weights \\
     --tokens=tokens/librispeech-dev-clean --split=test
+  python -m soundstorm_jax.evaluate --what=speech --output=report \\
+    --audio=LibriSpeech/dev-clean --speakers=1272,2035,2412,422 \\
+    --max_utterances_per_speaker=8
 
 codec: STOI and wideband PESQ of recordings decoded from their first 1, 2, 4, 8
 and 12 levels, means over recordings. Needs the extra 'eval'.
@@ -11,6 +14,10 @@ and 12 levels, means over recordings. Needs the extra 'eval'.
 tokens: top-1 accuracy and cross-entropy (nats) of SoundStorm, teacher-forced,
 level by level, beside those of each level's code frequencies. `masked`: all
 frames after the prompt; `random`: the training mask, p = cos(u).
+
+speech: what judges say of it (words, quality, voice) as recorded, through the
+codec and generated; see evaluate_speech.py. Needs the extra 'eval'; --output is
+a folder, for a page to listen to and the JSON.
 
 The table goes to the standard output, everything to --output as JSON.
 """
@@ -25,6 +32,7 @@ from typing import Any
 
 import tqdm
 
+from soundstorm_jax import evaluate_speech
 from soundstorm_jax.config import DataConfig, SoundStormConfig, from_mapping
 from soundstorm_jax.data.audio_files import AudioFile, find_audio, read_audio
 from soundstorm_jax.evaluation.codec_quality import (
@@ -37,6 +45,11 @@ from soundstorm_jax.tokenizers.soundstream import SoundStreamTokenizer
 from soundstorm_jax.weights import fingerprint, load_weights
 
 _LEVELS = (1, 2, 4, 8, 12)
+_NEEDED = {
+  "codec": ["codec", "audio"],
+  "tokens": ["weights", "tokens"],
+  "speech": ["audio"],
+}
 
 
 def choose_audio(
@@ -202,16 +215,16 @@ def _parser() -> argparse.ArgumentParser:
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   add = parser.add_argument
-  add("--what", required=True, choices=["codec", "tokens"])
-  add("--output", help="JSON file to write")
-  codec = parser.add_argument_group("codec").add_argument
+  add("--what", required=True, choices=list(_NEEDED))
+  add("--output", help="JSON file to write; of speech, a folder")
+  codec = parser.add_argument_group("codec, speech").add_argument
   codec("--codec", help="soundstream.safetensors")
   codec("--audio", help="folder of recordings")
   codec("--speakers", default="", help="A,B,C; or all")
   codec("--levels", help="numbers of levels to decode, as in 1,2,4")
   codec("--max_utterances_per_speaker", type=int, help="or all of them")
-  tokens = parser.add_argument_group("tokens").add_argument
-  tokens("--weights", help="folder with soundstorm.safetensors")
+  tokens = parser.add_argument_group("tokens, speech").add_argument
+  tokens("--weights", help="folder; of speech, the shipped ones if not given")
   tokens("--tokens", help="token dataset")
   tokens("--split", default="test", help="held-out split")
   tokens("--train_split", default="train", help="for the code frequencies")
@@ -220,6 +233,8 @@ def _parser() -> argparse.ArgumentParser:
   tokens("--batch_size", type=int, default=8)
   tokens("--max_utterances", type=int, help="or all of them")
   tokens("--seed", type=int, default=0, help="of the random masks")
+  speech = parser.add_argument_group("speech").add_argument
+  evaluate_speech.add_arguments(speech)
   return parser
 
 
@@ -234,10 +249,13 @@ def main(argv: Sequence[str] | None = None) -> int:
   """The program; returns its exit status."""
   parser = _parser()
   args = parser.parse_args(argv)
-  needed = ["codec", "audio"] if args.what == "codec" else ["weights", "tokens"]
+  needed = _NEEDED[args.what]
   missing = [f"--{name}" for name in needed if not getattr(args, name)]
   if missing:
     parser.error(f"--what={args.what} needs {' and '.join(missing)}")
+  if args.what == "speech":
+    evaluate_speech.run(args)
+    return 0
   if args.what == "codec":
     files = choose_audio(
       args.audio,

@@ -28,6 +28,7 @@ _LAYERS = (
     "benchmark",
     "demo",
     "evaluate",
+    "evaluate_speech",
     "export",
     "generate",
     "jobs",

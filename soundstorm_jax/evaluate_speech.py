@@ -1,0 +1,362 @@
+"""What judges say of generated speech, as in the paper's table 1.
+
+The content of each utterance is its own semantic tokens, as in the paper
+(SoundStorm, arXiv 2305.09636, section 4). Rows:
+
+  recording              as it is
+  codec reconstruction   its acoustic tokens, decoded: the best there can be
+  no prompt              all of it generated
+  prompt                 its first 3 s are given and heard, the rest generated
+  voice conversion       all of it generated, after the first 3 s of another
+                         speaker's utterance, which are not heard
+
+The prompt of the fourth row is the codec's work and not the model's. So all
+that is judged by ear is judged after the first 3 s, in every row; word and
+character errors are of the whole utterance, with a second figure for what
+follows the first 3 s. The voice wanted is the start of the recording; in the
+last row, that of the other speaker's.
+
+Axes: N samples, T frames, Q levels.
+"""
+
+import argparse
+import collections
+import math
+import os
+import pathlib
+import platform
+import time
+import zlib
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import soxr
+import tqdm
+from jaxtyping import Float
+
+from soundstorm_jax import api
+from soundstorm_jax.config import to_mapping
+from soundstorm_jax.data.audio_files import audio_length, read_audio
+from soundstorm_jax.data.utterances import Utterance, find_utterances
+from soundstorm_jax.evaluation import judges as panel
+from soundstorm_jax.evaluation import pages, summary
+from soundstorm_jax.evaluation.judges import RATE, Judge, Judgement, Sample
+from soundstorm_jax.models.soundstorm import parameter_count
+from soundstorm_jax.requests import Request, next_bucket, pad, split_tokens
+from soundstorm_jax.tokenizers.soundstream import SoundStreamTokenizer
+
+
+class Content(NamedTuple):
+  """One utterance to judge.
+
+  Attributes:
+    utterance: what is said.
+    seconds: its length.
+    length: its class.
+    other: of another speaker, also drawn, for voice conversion.
+  """
+
+  utterance: Utterance
+  seconds: float
+  length: str
+  other: Utterance
+
+
+def draw(
+  utterances: Sequence[Utterance],
+  *,
+  per_speaker: int | None = None,
+  seed: int = 0,
+) -> list[Content]:
+  """Chooses utterances, of all lengths as evenly as there are.
+
+  Which of a speaker's depends on no other speaker. Utterances without a
+  transcript, or outside all length classes, are never drawn.
+
+  Args:
+    utterances: of at least two speakers.
+    per_speaker: at most so many of each; all if None.
+    seed: of the draw.
+
+  Raises:
+    ValueError: fewer than two speakers have utterances, or per_speaker is below
+      1.
+  """
+  if per_speaker is not None and per_speaker < 1:
+    raise ValueError(
+      f"max_utterances_per_speaker must be at least 1, got {per_speaker}"
+    )
+  by_speaker: dict[str, dict[str, list]] = {}
+  for utterance in utterances:
+    seconds = audio_length(utterance.path, RATE) / RATE
+    length = summary.length_class(seconds)
+    if length and utterance.text:
+      classes = by_speaker.setdefault(utterance.speaker, {})
+      classes.setdefault(length, []).append((utterance, seconds))
+  if len(by_speaker) < 2:
+    raise ValueError(
+      "voice conversion needs transcribed utterances of 4 to 30 s by at least "
+      f"2 speakers, got {len(by_speaker)}"
+    )
+  chosen: dict[str, list[tuple[Utterance, float, str]]] = {}
+  for speaker, classes in sorted(by_speaker.items()):
+    rng = np.random.default_rng([seed, zlib.crc32(speaker.encode())])
+    queues = collections.deque(
+      [(*classes[name][n], name) for n in rng.permutation(len(classes[name]))]
+      for name in summary.CLASSES
+      if name in classes
+    )
+    drawn = chosen.setdefault(speaker, [])
+    while queues and len(drawn) != per_speaker:
+      queue = queues.popleft()
+      drawn.append(queue.pop())
+      if queue:
+        queues.append(queue)
+  rng = np.random.default_rng(seed)
+  contents = []
+  for speaker, of_speaker in chosen.items():
+    others = [name for name in chosen if name != speaker]
+    for utterance, seconds, name in of_speaker:
+      voices = chosen[others[rng.integers(len(others))]]
+      other, *_ = voices[rng.integers(len(voices))]
+      contents.append(Content(utterance, seconds, name, other))
+  return sorted(contents, key=lambda content: content.utterance.id)
+
+
+def buckets(frame_rate: Fraction, prompt_seconds: float) -> tuple[int, ...]:
+  """One length of batches for each class, with a prompt before it."""
+  return tuple(
+    math.ceil((high + prompt_seconds) * frame_rate)
+    for _, high in summary.CLASSES.values()
+  )
+
+
+def speak(
+  contents: Sequence[Content],
+  model: api.SpeechModel,
+  *,
+  prompt_seconds: float,
+  seed: int = 0,
+) -> tuple[dict[str, list[Float[np.ndarray, "_"]]], dict[str, float]]:
+  """The audio of every row, at the model's rate, and the times it took.
+
+  Args:
+    contents: what to say.
+    model: that says it.
+    prompt_seconds: of each prompt.
+    seed: of the first utterance's noise; each later one's is one more.
+  """
+  rate = model.sample_rate
+  recordings = [read_audio(c.utterance.path, rate) for c in contents]
+  bar = tqdm.tqdm(
+    recordings, unit="recording", desc=summary.ROWS[summary.CODEC]
+  )
+  tokens_of, decoded = {}, []
+  for content, recording in zip(contents, bar, strict=True):
+    tokens = model.encode(recording, rate)
+    tokens_of[content.utterance.id] = tokens
+    bucket = next_bucket(len(tokens.acoustic), model.limits.buckets)
+    # One row, where the model's own `decode` fills a batch of them.
+    audio = model.codec.decode(jnp.asarray(pad(tokens.acoustic, bucket)[None]))
+    decoded.append(np.asarray(audio[0, : len(recording)]))
+  rows = {summary.ORIGINAL: recordings, summary.CODEC: decoded}
+  requests: dict[str, list[Request]] = collections.defaultdict(list)
+  starts = []
+  for number, content in enumerate(contents):
+    tokens = tokens_of[content.utterance.id]
+    whole = {"seed": seed + number, "frames": len(tokens.acoustic)}
+    start, rest = split_tokens(tokens, prompt_seconds, model.limits)
+    voice, _ = split_tokens(
+      tokens_of[content.other.id], prompt_seconds, model.limits
+    )
+    starts.append(len(start.acoustic) * model.hop)
+    requests[summary.NO_PROMPT].append(Request(tokens.semantic, **whole))
+    requests[summary.PROMPT].append(
+      Request(
+        rest.semantic, start, seed=seed + number, frames=len(rest.acoustic)
+      )
+    )
+    requests[summary.CONVERSION].append(
+      Request(tokens.semantic, voice, **whole)
+    )
+  compile_s = run_s = audio_s = 0.0
+  for row, of_row in requests.items():
+    print(f"generating {summary.ROWS[row]}", flush=True)
+    made = model.generate_batch(of_row)
+    for times in {id(result.times): result.times for result in made}.values():
+      compile_s += times.compile_s
+      run_s += times.run_s
+      audio_s += times.audio_s
+    audio = [result.audio for result in made]
+    if row == summary.PROMPT:
+      # The codec is causal: its own start, then what was generated after it.
+      audio = [
+        np.concatenate([codec[:start], rest])
+        for codec, start, rest in zip(
+          rows[summary.CODEC], starts, audio, strict=True
+        )
+      ]
+    rows[row] = [
+      one[: len(recording)]
+      for one, recording in zip(audio, recordings, strict=True)
+    ]
+  return rows, {"compile_s": compile_s, "run_s": run_s, "audio_s": audio_s}
+
+
+def judge(
+  contents: Sequence[Content],
+  rows: dict[str, list[Float[np.ndarray, "_"]]],
+  judges: Sequence[Judge],
+  *,
+  sample_rate: int,
+  prompt_seconds: float,
+) -> list[summary.Entry]:
+  """What all judges say of all rows.
+
+  Args:
+    contents: what was said.
+    rows: audio of each, in the same order.
+    judges: who says it.
+    sample_rate: of the audio.
+    prompt_seconds: of each prompt, which are judged by their words alone.
+  """
+  skip = round(prompt_seconds * RATE)
+
+  def hear(audio: np.ndarray) -> np.ndarray:
+    if sample_rate != RATE:
+      audio = soxr.resample(audio, sample_rate, RATE)
+    return audio
+
+  def start(utterance: Utterance) -> np.ndarray:
+    return read_audio(utterance.path, RATE, length=skip)
+
+  entries = []
+  bar = tqdm.tqdm(total=len(contents) * len(rows), unit="sample")
+  for number, content in enumerate(contents):
+    recording = read_audio(content.utterance.path, RATE)
+    for row, audio in rows.items():
+      wanted, unwanted = content.utterance, content.other
+      if row == summary.CONVERSION:
+        wanted, unwanted = unwanted, wanted
+      sample = Sample(
+        utterance=content.utterance.id,
+        audio=hear(audio[number]),
+        text=content.utterance.text,
+        recording=recording,
+        voice=start(wanted),
+        stranger=start(unwanted),
+        skip=skip,
+      )
+      said = [one(sample) for one in judges]
+      entries.append(
+        summary.Entry(
+          row=row,
+          utterance=content.utterance.id,
+          speaker=content.utterance.speaker,
+          length=content.length,
+          seconds=content.seconds,
+          voice=wanted.id,
+          stranger=unwanted.id,
+          text=content.utterance.text,
+          audio=pages.audio_name(row, content.utterance.id),
+          judgement=Judgement(
+            {k: v for one in said for k, v in one.scores.items()},
+            " ".join(one.heard for one in said if one.heard),
+          ),
+        )
+      )
+      bar.update()
+  bar.close()
+  return entries
+
+
+def add_arguments(add: Any) -> None:
+  """Adds the arguments that no other evaluation has."""
+  add("--manifest", default="", help="CSV: path, speaker, text; see tokenize")
+  add(
+    "--judges",
+    default=",".join(panel.NAMES),
+    help="those to ask; default: %(default)s",
+  )
+  add("--compilation_cache", help="folder that keeps compiled code")
+
+
+def run(args: argparse.Namespace) -> None:
+  """The evaluation from the program's arguments; prints the table.
+
+  Raises:
+    ImportError: a judge's packages are not installed.
+    ValueError: an argument that cannot be, or no utterances to draw from.
+  """
+  if not args.prompt_seconds > 0:
+    raise ValueError(
+      f"prompt_seconds must be above 0, got {args.prompt_seconds}"
+    )
+  # Before hours of work, since they may not be installed.
+  judges = panel.make(args.judges.split(","))
+  speakers = [name for name in args.speakers.split(",") if name]
+  utterances = find_utterances(
+    args.audio, manifest=args.manifest, held_out_speakers=speakers
+  )
+  if speakers:
+    utterances = [u for u in utterances if u.speaker in speakers]
+  contents = draw(
+    utterances, per_speaker=args.max_utterances_per_speaker, seed=args.seed
+  )
+  folder = pathlib.Path(args.weights or api.SHIPPED)
+  codec = SoundStreamTokenizer.load(folder / "soundstream.safetensors")
+  model = api.load(
+    folder,
+    batch_size=args.batch_size,
+    buckets=buckets(Fraction(codec.tokens_per_second), args.prompt_seconds),
+    compilation_cache=args.compilation_cache,
+  )
+  rows, times = speak(
+    contents, model, prompt_seconds=args.prompt_seconds, seed=args.seed
+  )
+  began = time.perf_counter()
+  entries = judge(
+    contents,
+    rows,
+    judges,
+    sample_rate=model.sample_rate,
+    prompt_seconds=args.prompt_seconds,
+  )
+  times["judges_s"] = time.perf_counter() - began
+  report = {
+    "weights": model.fingerprints,
+    "settings": vars(args) | {"sampler": to_mapping(model.sampler)},
+    "times": times,
+  } | summary.summarise(entries, judges, seed=args.seed)
+  print(summary.text(report))
+  if args.output:
+    pages.write_report(
+      args.output,
+      report,
+      rows,
+      sample_rate=model.sample_rate,
+      facts=_facts(model, times),
+    )
+
+
+def _facts(model: api.SpeechModel, times: dict[str, float]) -> dict[str, str]:
+  """What the page says at its end."""
+  million = parameter_count(model.config) / 1e6
+  return {
+    "Model": f"SoundStorm, {million:.1f} million parameters",
+    "Weights": ", ".join(f"{k} {v}" for k, v in model.fingerprints.items()),
+    "Sampling": f"{model.sampler.passes} passes: {model.sampler.iterations}",
+    "Generation": (
+      f"{times['audio_s']:.0f} s of speech in {times['run_s']:.0f} s, compiled "
+      f"in {times['compile_s']:.0f} s; judged in {times['judges_s']:.0f} s"
+    ),
+    "Machine": (
+      f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, "
+      f"{platform.machine()}, Python {platform.python_version()}, "
+      f"jax {jax.__version__}"
+    ),
+  }
