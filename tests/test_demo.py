@@ -3,6 +3,7 @@
 import base64
 import html.parser
 import io
+import json
 import re
 import sys
 
@@ -59,20 +60,38 @@ def made(tmp_path_factory):
     resumed_after=3,
     lines=[],
   )
-  page.write(
-    folder / "index.html",
-    model=model,
-    speech=demo.SPEECH,
-    generated=folder / "generated",
-    codec_only={
-      s.content: model.decode(library.tokens(s.content).acoustic)
-      for s in SENTENCES
+  report = {
+    "weights": model.fingerprints,
+    "settings": {"prompt_seconds": 3.0},
+    "judges": ["listener 1.0"],
+    "columns": {"wer": {"title": "WER %", "digits": 2, "note": "of all"}},
+    "measures": {
+      "prompt/n": 1,
+      "prompt/wer": 12.5,
+      "prompt_mid/n": 1,
+      "prompt_mid/wer": 12.5,
     },
-    run=run,
-    seconds={"first": 1.25, "second": 2.0},
-    prompt_seconds=0.5,
-    is_shipped=True,
-  )
+    "intervals": {},
+    "differences": {},
+    "difference_intervals": {},
+  }
+  (folder / "evaluation.json").write_text(json.dumps(report), "utf-8")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(page, "SHIPPED", folder)
+    page.write(
+      folder / "index.html",
+      model=model,
+      speech=demo.SPEECH,
+      generated=folder / "generated",
+      codec_only={
+        s.content: model.decode(library.tokens(s.content).acoustic)
+        for s in SENTENCES
+      },
+      run=run,
+      seconds={"first": 1.25, "second": 2.0},
+      prompt_seconds=0.5,
+      is_shipped=True,
+    )
   return folder
 
 
@@ -148,6 +167,8 @@ def test_the_tables_hold_what_was_measured(made):
   assert "from 3.50 nats to\n2.25" in text
   assert "After step\n3 it was told to stop" in text
   assert "<td>second</td><td>2.0</td>" in text
+  assert "<strong>12.50</strong>" in text
+  assert "listener 1.0" in text
   # One batch of three requests, 4 passes.
   assert "<td>1</td><td>3</td><td>128</td><td>4</td>" in text
 

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jinja2
 import matplotlib
 import numpy as np
 import soundfile
@@ -28,9 +27,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from soundstorm_jax import features
-from soundstorm_jax.api import SpeechModel
+from soundstorm_jax.api import SHIPPED, SpeechModel
 from soundstorm_jax.data.audio_files import read_audio
 from soundstorm_jax.demo.training import Run
+from soundstorm_jax.evaluation import pages, summary
 from soundstorm_jax.generate import RESULTS
 from soundstorm_jax.models.soundstorm import parameter_count
 
@@ -147,14 +147,9 @@ def write(
     speaker = speaker_name(row["speaker"])
     sentences.append(_Sentence(row["text"], speaker, clips))
 
-  template = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  ).get_template("page.html.j2")
-  text = template.render(
+  report = summary.load_report(SHIPPED / pages.JSON, model.fingerprints)
+  text = pages.template("page.html.j2", pathlib.Path(__file__).parent).render(
+    table=summary.tabulate(report) if report else None,
     sentences=sentences,
     batches=batches,
     run=run,
