@@ -1,5 +1,6 @@
 # make demo   generate, train and listen on CPU; then open demo_output/
 # make test   the tests (ARGS="tests/test_x.py -k y" picks some)
+# make judges what `evaluate` needs beyond that, but for PyTorch: see README
 # make lint   the checks that .ci/run makes before the tests
 # make format rewrite the code as lint wants it
 # make lock   resolve requirements/ anew, to the newest versions
@@ -16,13 +17,17 @@ UV := $(BIN)/uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 \
   --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url
 
-.PHONY: demo test lint format lock clean
+.PHONY: demo test judges lint format lock clean
 
 demo: $(READY)
 	$(BIN)/python -m soundstorm_jax.demo --output=demo_output
 
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
+
+judges: $(READY)
+	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode \
+	  --no-deps --require-hashes --requirement requirements/eval.lock
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -37,6 +42,9 @@ lock: $(READY)
 	  --output-file requirements/cpu.lock
 	$(LOCK) --no-build-isolation --extra tpu setup.py \
 	  --output-file requirements/tpu.lock
+	$(LOCK) --no-build-isolation --extra eval setup.py \
+	  --override requirements/eval.overrides \
+	  --constraint requirements/cpu.lock --output-file requirements/eval.lock
 	echo uv | $(LOCK) - --output-file requirements/uv.lock
 
 clean:

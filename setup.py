@@ -38,6 +38,8 @@ setuptools.setup(
       "demo/speech/*/*.ogg",
       "demo/*.html",
       "demo/*.j2",
+      "evaluation/*.css",
+      "evaluation/*.j2",
     ]
   },
   install_requires=[
@@ -68,7 +70,21 @@ setuptools.setup(
   extras_require={
     "cuda": ["jax[cuda12]"],
     "dev": ["beartype", "pytest", "pyyaml", "ruff", "setuptools", "wheel"],
-    "eval": ["pesq", "pystoi"],
+    # The judges are of one version each, so that figures can be compared.
+    "eval": [
+      "distillmos==0.9.1",
+      "jiwer==4.0.0",
+      # speechmos imports librosa, onnxruntime and requests without asking.
+      "librosa==0.11.0",
+      "moonshine-voice==0.1.0",
+      "onnxruntime",
+      "pesq==0.0.4",
+      "pocketsphinx",
+      "pystoi==0.4.1",
+      "requests",
+      "resemblyzer==0.1.4",
+      "speechmos==0.0.1.1",
+    ],
     "notebooks": ["ipykernel", "nbclient", "nbstripout"],
     "tpu": ["jax[tpu]"],
   },
