@@ -1,12 +1,14 @@
-"""The k-means semantic tokenizer of the shipped small model.
+"""The centres of semantic tokens, by k-means.
 
   python -m soundstorm_jax.train --config=configs/semantic.py \
-    --config.data.path=LibriSpeech/dev-clean --workdir=runs/semantic
+    --config.data.path=LibriSpeech/dev-clean --workdir=runs/semantic \
+    --config.kmeans.encoder=runs/encoder/encoder.safetensors \
+    --config.kmeans.clusters=500
 
-writes runs/semantic/semantic.safetensors: 1024 centres of MFCC features, 25
-tokens a second, fitted to 16 speakers; the four others are held out. On the 16
-speakers' 129 minutes in LibriSpeech dev-clean the mean squared distance to the
-nearest centre is 0.46 of the variance, and 0.54 on the held-out speakers.
+writes runs/semantic/semantic.safetensors: centres of the features of the last
+layer of an encoder (see semantic_encoder.py), 25 tokens a second, fitted to 16
+speakers of dev-clean; the four others are held out. Without
+--config.kmeans.encoder the features are MFCC, which need no training.
 """
 
 import ml_collections

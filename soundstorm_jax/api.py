@@ -45,7 +45,7 @@ from soundstorm_jax.requests import (
 from soundstorm_jax.sampling.soundstorm import make_sampler
 from soundstorm_jax.tokenizers.base import Tokenizer
 from soundstorm_jax.tokenizers.batching import encode_utterances
-from soundstorm_jax.tokenizers.kmeans import KMeansTokenizer
+from soundstorm_jax.tokenizers.learned import load_semantic
 from soundstorm_jax.tokenizers.soundstream import SoundStreamTokenizer
 from soundstorm_jax.weights import fingerprint, load_weights
 
@@ -353,7 +353,7 @@ def load(
     from_mapping(SoundStormConfig, weights.config),
     params=weights.params,
     codec=SoundStreamTokenizer.load(path / "soundstream.safetensors"),
-    semantic_tokenizer=KMeansTokenizer.load(path / "semantic.safetensors"),
+    semantic_tokenizer=load_semantic(path / "semantic.safetensors"),
     batch_size=batch_size,
     sampler=sampler,
     buckets=buckets,

@@ -11,59 +11,39 @@ SoundStream (arXiv 2107.03312).
 
 import dataclasses
 import math
-import types
-import typing
-from collections.abc import Mapping
-from typing import Any, TypeVar
 
-_T = TypeVar("_T")
+# Whoever reads a config finds all that belongs to it here.
+from soundstorm_jax.config_base import (
+  ConformerConfig,
+  at_least,
+  check_dtype,
+  from_mapping,
+  to_mapping,
+  within,
+)
+from soundstorm_jax.config_semantic import (
+  KMeansConfig,
+  SemanticEncoderConfig,
+  SemanticTrainingConfig,
+)
 
-
-def _at_least(name: str, value: float, limit: float) -> None:
-  if not value >= limit:
-    raise ValueError(f"{name} must be at least {limit}, got {value}")
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-  if not low <= value <= high:
-    raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
-
-
-def _check_dtype(dtype: str) -> None:
-  if dtype not in ("float32", "bfloat16"):
-    raise ValueError(f"dtype must be float32 or bfloat16, got {dtype!r}")
-
-
-@dataclasses.dataclass(frozen=True)
-class ConformerConfig:
-  """A bidirectional Conformer; the defaults are the paper's (section 4.1).
-
-  Raises ValueError if the heads do not divide the model width into an even
-  head width (rotary positions rotate pairs), or a size is not positive.
-  """
-
-  dim: int = 1024
-  layers: int = 12
-  heads: int = 16
-  ff_dim: int = 4096
-  conv_kernel: int = 5
-  dropout: float = 0.0
-  scan_layers: bool = True
-  remat: bool = False
-  dtype: str = "float32"
-
-  def __post_init__(self):
-    for name in ("dim", "layers", "heads", "ff_dim", "conv_kernel"):
-      _at_least(name, getattr(self, name), 1)
-    if self.dim % (2 * self.heads):
-      raise ValueError(
-        f"dim must be a multiple of 2 * heads, got dim={self.dim}, "
-        f"heads={self.heads}"
-      )
-    if self.conv_kernel % 2 == 0:
-      raise ValueError(f"conv_kernel must be odd, got {self.conv_kernel}")
-    _within("dropout", self.dropout, 0.0, 0.99)
-    _check_dtype(self.dtype)
+__all__ = [
+  "CodecTrainingConfig",
+  "ConformerConfig",
+  "DataConfig",
+  "KMeansConfig",
+  "MaskingConfig",
+  "MeshConfig",
+  "OptimizerConfig",
+  "SamplerConfig",
+  "SemanticEncoderConfig",
+  "SemanticTrainingConfig",
+  "SoundStormConfig",
+  "SoundStreamConfig",
+  "TrainConfig",
+  "from_mapping",
+  "to_mapping",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +57,7 @@ class SoundStormConfig:
 
   def __post_init__(self):
     for name in ("levels", "codes", "semantic_vocab"):
-      _at_least(name, getattr(self, name), 1)
+      at_least(name, getattr(self, name), 1)
 
   @property
   def mask_id(self) -> int:
@@ -111,18 +91,18 @@ class SoundStreamConfig:
       "dim",
       "levels",
     ):
-      _at_least(name, getattr(self, name), 1)
-    _at_least("codes", self.codes, 2)
+      at_least(name, getattr(self, name), 1)
+    at_least("codes", self.codes, 2)
     if not self.strides:
       raise ValueError("strides must not be empty")
     for stride in self.strides:
-      _at_least("strides", stride, 1)
+      at_least("strides", stride, 1)
     if self.sample_rate % self.hop:
       raise ValueError(
         f"sample_rate must be a multiple of the product of strides, got "
         f"{self.sample_rate} and {self.hop}"
       )
-    _check_dtype(self.dtype)
+    check_dtype(self.dtype)
 
   @property
   def hop(self) -> int:
@@ -160,7 +140,7 @@ class CodecTrainingConfig:
   quantizer_start: int = 0
 
   def __post_init__(self):
-    _within("codebook_decay", self.codebook_decay, 0.0, 1.0)
+    within("codebook_decay", self.codebook_decay, 0.0, 1.0)
     for name in (
       "adversarial_weight",
       "feature_weight",
@@ -171,31 +151,8 @@ class CodecTrainingConfig:
       "quantizer_start",
       "dead_code_threshold",
     ):
-      _at_least(name, getattr(self, name), 0)
-    _at_least("discriminator_channels", self.discriminator_channels, 1)
-
-
-@dataclasses.dataclass(frozen=True)
-class KMeansConfig:
-  """Semantic tokens by k-means over normalised MFCC + delta features."""
-
-  clusters: int = 1024
-  sample_rate: int = 16000
-  tokens_per_second: int = 25
-  coefficients: int = 13
-  iterations: int = 50
-  max_frames: int = 400_000
-
-  def __post_init__(self):
-    _at_least("clusters", self.clusters, 2)
-    for name in (
-      "sample_rate",
-      "tokens_per_second",
-      "coefficients",
-      "iterations",
-      "max_frames",
-    ):
-      _at_least(name, getattr(self, name), 1)
+      at_least(name, getattr(self, name), 0)
+    at_least("discriminator_channels", self.discriminator_channels, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,9 +174,9 @@ class MaskingConfig:
   coarse_bias: float = 0.0
 
   def __post_init__(self):
-    _within("no_prompt_prob", self.no_prompt_prob, 0.0, 1.0)
-    _within("semantic_dropout", self.semantic_dropout, 0.0, 1.0)
-    _within("coarse_bias", self.coarse_bias, 0.0, 10.0)
+    within("no_prompt_prob", self.no_prompt_prob, 0.0, 1.0)
+    within("semantic_dropout", self.semantic_dropout, 0.0, 1.0)
+    within("coarse_bias", self.coarse_bias, 0.0, 10.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,11 +200,11 @@ class SamplerConfig:
     if not self.iterations:
       raise ValueError("iterations must name at least one level, got ()")
     for count in self.iterations:
-      _at_least("iterations", count, 1)
+      at_least("iterations", count, 1)
     if not self.temperature > 0:
       raise ValueError(f"temperature must be above 0, got {self.temperature}")
-    _at_least("choice_temperature", self.choice_temperature, 0)
-    _at_least("guidance_scale", self.guidance_scale, 0)
+    at_least("choice_temperature", self.choice_temperature, 0)
+    at_least("guidance_scale", self.guidance_scale, 0)
 
   @property
   def passes(self) -> int:
@@ -272,13 +229,13 @@ class OptimizerConfig:
   def __post_init__(self):
     if not self.lr > 0:
       raise ValueError(f"lr must be above 0, got {self.lr}")
-    _at_least("warmup_steps", self.warmup_steps, 0)
-    _within("final_lr_ratio", self.final_lr_ratio, 0.0, 1.0)
-    _within("b1", self.b1, 0.0, 1.0)
-    _within("b2", self.b2, 0.0, 1.0)
-    _within("ema_decay", self.ema_decay, 0.0, 1.0)
-    _at_least("weight_decay", self.weight_decay, 0)
-    _at_least("accumulate", self.accumulate, 1)
+    at_least("warmup_steps", self.warmup_steps, 0)
+    within("final_lr_ratio", self.final_lr_ratio, 0.0, 1.0)
+    within("b1", self.b1, 0.0, 1.0)
+    within("b2", self.b2, 0.0, 1.0)
+    within("ema_decay", self.ema_decay, 0.0, 1.0)
+    at_least("weight_decay", self.weight_decay, 0)
+    at_least("accumulate", self.accumulate, 1)
     if not self.clip_norm > 0:
       raise ValueError(f"clip_norm must be above 0, got {self.clip_norm}")
 
@@ -315,11 +272,11 @@ class DataConfig:
       raise ValueError(
         f"window_seconds must be above 0, got {self.window_seconds}"
       )
-    _within(
+    within(
       "min_window_seconds", self.min_window_seconds, 0.0, self.window_seconds
     )
-    _at_least("eval_batches", self.eval_batches, 1)
-    _at_least("workers", self.workers, 1)
+    at_least("eval_batches", self.eval_batches, 1)
+    at_least("workers", self.workers, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -344,7 +301,7 @@ class TrainConfig:
   """One training run: `task` picks which of the models is trained.
 
   Attributes:
-    task: "soundstorm", "soundstream" or "kmeans".
+    task: "soundstorm", "soundstream", "semantic_encoder" or "kmeans".
     codec_weights: for SoundStorm, the codec that turns evaluation samples into
       audio; no samples are written without it.
   """
@@ -369,12 +326,13 @@ class TrainConfig:
   soundstream: SoundStreamConfig = SoundStreamConfig()
   codec_training: CodecTrainingConfig = CodecTrainingConfig()
   kmeans: KMeansConfig = KMeansConfig()
+  semantic_encoder: SemanticEncoderConfig = SemanticEncoderConfig()
+  semantic_training: SemanticTrainingConfig = SemanticTrainingConfig()
 
   def __post_init__(self):
-    if self.task not in ("soundstorm", "soundstream", "kmeans"):
-      raise ValueError(
-        f"task must be soundstorm, soundstream or kmeans, got {self.task!r}"
-      )
+    tasks = ("soundstorm", "soundstream", "semantic_encoder", "kmeans")
+    if self.task not in tasks:
+      raise ValueError(f"task must be one of {tasks}, got {self.task!r}")
     for name in (
       "steps",
       "batch_size",
@@ -384,59 +342,10 @@ class TrainConfig:
       "keep_checkpoints",
       "max_skipped_in_a_row",
     ):
-      _at_least(name, getattr(self, name), 1)
-    _at_least("sample_every", self.sample_every, 0)
+      at_least(name, getattr(self, name), 1)
+    at_least("sample_every", self.sample_every, 0)
     if self.batch_size % self.optimizer.accumulate:
       raise ValueError(
         f"batch_size must be a multiple of optimizer.accumulate, got "
         f"{self.batch_size} and {self.optimizer.accumulate}"
       )
-
-
-def from_mapping(cls: type[_T], values: Mapping[str, Any]) -> _T:
-  """Builds a frozen config, nested ones included, from plain values.
-
-  Args:
-    cls: the dataclass to build.
-    values: field values; nested dataclasses as mappings, tuples as sequences.
-
-  Raises:
-    ValueError: a key is not a field, or a value has another type.
-  """
-  hints = typing.get_type_hints(cls)
-  unknown = sorted(set(values) - set(hints))
-  if unknown:
-    raise ValueError(
-      f"{cls.__name__} has no field {', '.join(unknown)}; it has "
-      f"{', '.join(sorted(hints))}"
-    )
-  return cls(
-    **{
-      name: _convert(f"{cls.__name__}.{name}", hints[name], value)
-      for name, value in values.items()
-    }
-  )
-
-
-def _convert(name: str, hint: Any, value: Any) -> Any:
-  if dataclasses.is_dataclass(hint):
-    if isinstance(value, hint):
-      return value
-    if not isinstance(value, Mapping):
-      raise ValueError(f"{name} must be a mapping, got {value!r}")
-    return from_mapping(hint, value)
-  if isinstance(hint, types.GenericAlias):
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-      raise ValueError(f"{name} must be a sequence, got {value!r}")
-    item = typing.get_args(hint)[0]
-    return tuple(_convert(name, item, v) for v in value)
-  if hint is float and type(value) is int:
-    return float(value)
-  if type(value) is not hint:
-    raise ValueError(f"{name} must be {hint.__name__}, got {value!r}")
-  return value
-
-
-def to_mapping(config: Any) -> dict[str, Any]:
-  """The inverse of `from_mapping`: nested plain values, fit for JSON."""
-  return dataclasses.asdict(config)

@@ -7,6 +7,9 @@
   python -m soundstorm_jax.evaluate --what=speech --output=report \\
     --audio=LibriSpeech/dev-clean --speakers=1272,2035,2412,422 \\
     --max_utterances_per_speaker=8
+  python -m soundstorm_jax.evaluate --what=semantic --phones=phones.csv \\
+    --semantic=semantic.safetensors --audio=LibriSpeech/dev-clean \\
+    --speakers=1272,2035,2412,422
 
 codec: STOI and wideband PESQ of recordings decoded from their first 1, 2, 4, 8
 and 12 levels, means over recordings. Needs the extra 'eval'.
@@ -18,6 +21,9 @@ frames after the prompt; `random`: the training mask, p = cos(u).
 speech: what judges say of it (words, quality, voice) as recorded, through the
 codec and generated; see evaluate_speech.py. Needs the extra 'eval'; --output is
 a folder, for a page to listen to and the JSON.
+
+semantic: how much semantic tokens tell of the phones that soundstorm_jax.align
+found, and how little of the speaker; see evaluation/phonetic.py.
 
 The table goes to the standard output, everything to --output as JSON.
 """
@@ -35,6 +41,7 @@ import tqdm
 from soundstorm_jax import evaluate_speech
 from soundstorm_jax.config import DataConfig, SoundStormConfig, from_mapping
 from soundstorm_jax.data.audio_files import AudioFile, find_audio, read_audio
+from soundstorm_jax.evaluate_semantic import judge_semantic
 from soundstorm_jax.evaluation.codec_quality import (
   codec_quality,
   speech_metrics,
@@ -49,6 +56,7 @@ _NEEDED = {
   "codec": ["codec", "audio"],
   "tokens": ["weights", "tokens"],
   "speech": ["audio"],
+  "semantic": ["semantic", "audio", "phones"],
 }
 
 
@@ -217,7 +225,7 @@ def _parser() -> argparse.ArgumentParser:
   add = parser.add_argument
   add("--what", required=True, choices=list(_NEEDED))
   add("--output", help="JSON file to write; of speech, a folder")
-  codec = parser.add_argument_group("codec, speech").add_argument
+  codec = parser.add_argument_group("codec, speech, semantic").add_argument
   codec("--codec", help="soundstream.safetensors")
   codec("--audio", help="folder of recordings")
   codec("--speakers", default="", help="A,B,C; or all")
@@ -233,6 +241,9 @@ def _parser() -> argparse.ArgumentParser:
   tokens("--batch_size", type=int, default=8)
   tokens("--max_utterances", type=int, help="or all of them")
   tokens("--seed", type=int, default=0, help="of the random masks")
+  semantic = parser.add_argument_group("semantic").add_argument
+  semantic("--semantic", help="semantic.safetensors")
+  semantic("--phones", help="CSV file of soundstorm_jax.align")
   speech = parser.add_argument_group("speech").add_argument
   evaluate_speech.add_arguments(speech)
   return parser
@@ -256,14 +267,19 @@ def main(argv: Sequence[str] | None = None) -> int:
   if args.what == "speech":
     evaluate_speech.run(args)
     return 0
-  if args.what == "codec":
+  if args.what in ("codec", "semantic"):
     files = choose_audio(
       args.audio,
       speakers=[name for name in args.speakers.split(",") if name],
       per_speaker=args.max_utterances_per_speaker,
     )
+  if args.what == "codec":
     levels = _numbers(args.levels) if args.levels else None
     measures, judged = judge_codec(args.codec, files, levels=levels)
+  elif args.what == "semantic":
+    measures, judged = judge_semantic(
+      args.semantic, files, phones_file=args.phones
+    )
   else:
     measures, judged = judge_tokens(
       args.weights,

@@ -91,6 +91,20 @@ def stft(
   return jnp.fft.rfft(frames * hann.astype(np.float32), axis=-1)
 
 
+def magnitudes(
+  audio: Float[Array, "B N"], *, window: int, hop: int
+) -> Float[Array, "B F K"]:
+  """Magnitudes over time and frequency, of a unit-amplitude scale.
+
+  They are divided by the window's sum, so that a window's length does not
+  change their size.
+  """
+  spectrum = stft(audio, window=window, hop=hop) * (2.0 / window)
+  # The square root has no finite gradient at zero, and silence is common.
+  power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+  return jnp.sqrt(power + 1e-12)
+
+
 def mel_spectrogram(
   audio: Float[Array, "B N"],
   *,
@@ -99,14 +113,7 @@ def mel_spectrogram(
   hop: int,
   mels: int,
 ) -> Float[Array, "B F M"]:
-  """Magnitudes on the mel scale, of a unit-amplitude scale.
-
-  Magnitudes are divided by the window's sum, so that a window's length does
-  not change their size.
-  """
-  spectrum = stft(audio, window=window, hop=hop) * (2.0 / window)
-  # The square root has no finite gradient at zero, and silence is common.
-  power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-  magnitude = jnp.sqrt(power + 1e-12)
+  """Magnitudes on the mel scale; see `magnitudes`."""
+  magnitude = magnitudes(audio, window=window, hop=hop)
   filters = mel_filterbank(window=window, mels=mels, sample_rate=sample_rate)
   return magnitude @ filters

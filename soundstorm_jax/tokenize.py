@@ -346,12 +346,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """The program; returns its exit status."""
-  from soundstorm_jax.tokenizers.kmeans import KMeansTokenizer
+  from soundstorm_jax.tokenizers.learned import load_semantic
   from soundstorm_jax.tokenizers.soundstream import SoundStreamTokenizer
 
   args: dict[str, Any] = vars(_parser().parse_args(argv))
   codec = SoundStreamTokenizer.load(args.pop("codec"))
-  semantic = KMeansTokenizer.load(args.pop("semantic"))
+  semantic = load_semantic(args.pop("semantic"))
   limit = args.pop("max_unreadable")
   speakers = [s.strip() for s in args.pop("held_out_speakers").split(",")]
   result = tokenize(

@@ -74,6 +74,10 @@ def build_task(config: TrainConfig) -> Task:
     from soundstorm_jax.training.soundstream_task import SoundStreamTask
 
     return SoundStreamTask(config)
+  if config.task == "semantic_encoder":
+    from soundstorm_jax.training.semantic_task import SemanticTask
+
+    return SemanticTask(config)
   raise ValueError(f"task {config.task!r} is not trained step by step")
 
 
@@ -95,6 +99,15 @@ def build_source(config: TrainConfig) -> Source:
     from soundstorm_jax.data.audio import AudioSource
 
     return AudioSource(config.data, config.soundstream.sample_rate, **share)
+  if config.task == "semantic_encoder":
+    from soundstorm_jax.data.phone_audio import PhoneAudioSource
+
+    return PhoneAudioSource(
+      config.data,
+      config.semantic_encoder.sample_rate,
+      phones_file=config.semantic_training.phones,
+      **share,
+    )
   raise ValueError(f"task {config.task!r} is not trained step by step")
 
 
@@ -288,9 +301,9 @@ def main(argv: list[str]) -> None:
     jax.distributed.initialize()
   config = from_mapping(TrainConfig, _CONFIG.value.to_dict())
   if config.task == "kmeans":
-    from soundstorm_jax.tokenizers import kmeans
+    from soundstorm_jax.tokenizers.fit import fit
 
-    kmeans.fit(config, _WORKDIR.value)
+    fit(config, _WORKDIR.value)
   else:
     train(config, _WORKDIR.value)
 

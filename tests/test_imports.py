@@ -19,15 +19,17 @@ _ALL_CODE = [
 
 # A part may import its own layer and those below, never one above.
 _LAYERS = (
-  {"config"},
+  {"config", "config_base", "config_semantic"},
   {"features", "models", "parallel"},
   {"masking", "sampling"},
   {"data", "evaluation", "tokenizers", "training", "weights"},
   {
+    "align",
     "api",
     "benchmark",
     "demo",
     "evaluate",
+    "evaluate_semantic",
     "evaluate_speech",
     "export",
     "generate",

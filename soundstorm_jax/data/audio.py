@@ -119,7 +119,7 @@ class AudioSource:
     return pipeline.train_batches(
       self._load,
       plan,
-      {"audio": tf.TensorSpec([self.window], tf.float32)},
+      self._signature(),
       hosts=self._hosts,
       start_step=start_step,
       workers=self._config.workers,
@@ -138,10 +138,10 @@ class AudioSource:
     batches = max(1, min(batches, self._config.eval_batches))
     for batch in range(batches):
       rows = [
-        self._window(self.eval_files[k % len(self.eval_files)].path, 0)
+        self._example(self.eval_files[k % len(self.eval_files)], 0)
         for k in self._hosts.positions(batch)
       ]
-      yield {"audio": np.stack(rows)}
+      yield {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
   def crops(self) -> Iterator[Float[np.ndarray, "N"]]:
     """Every training window once, in a random order; N varies up to the window.
@@ -150,31 +150,34 @@ class AudioSource:
     """
     random = np.random.default_rng(self._seed)
     for entry in random.permutation(self.examples_per_epoch):
-      yield self._crop(*self._locate(int(entry), random.random()))
+      file, start = self._locate(int(entry), random.random())
+      yield self._crop(file.path, start)
 
   def held_out_crops(self) -> Iterator[Float[np.ndarray, "N"]]:
     """The first window of every held-out utterance; N varies."""
     for file in self.eval_files:
       yield self._crop(file.path, 0)
 
-  def _locate(self, entry: int, fraction: float) -> tuple[pathlib.Path, int]:
+  def _locate(self, entry: int, fraction: float) -> tuple[AudioFile, int]:
     """File and first sample of a segment's window, `fraction` into its room."""
     index = int(np.searchsorted(self._starts, entry, side="right")) - 1
     segment = entry - int(self._starts[index])
     segments = int(self._starts[index + 1] - self._starts[index])
     room = max(0, int(self._lengths[index]) - self.window)
     start = int((segment + fraction) / segments * (room + 1))
-    return self.train_files[index].path, start
+    return self.train_files[index], start
 
   def _load(self, entry: np.int64, fraction: np.float64) -> dict:
-    path, start = self._locate(int(entry), float(fraction))
-    return {"audio": self._window(path, start)}
+    return self._example(*self._locate(int(entry), float(fraction)))
 
-  def _window(self, path: pathlib.Path, start: int) -> np.ndarray:
-    audio = self._crop(path, start)
-    window = np.zeros(self.window, np.float32)
-    window[: audio.size] = audio
-    return window
+  def _signature(self) -> dict[str, tf.TensorSpec]:
+    """Shape and type of each array of `_example`."""
+    return {"audio": tf.TensorSpec([self.window], tf.float32)}
+
+  def _example(self, file: AudioFile, start: int) -> dict[str, np.ndarray]:
+    """The window from a sample on, zeros behind it where the file ends."""
+    audio = self._crop(file.path, start)
+    return {"audio": np.pad(audio, (0, self.window - audio.size))}
 
   def _crop(self, path: pathlib.Path, start: int) -> np.ndarray:
     if not self._config.cache:

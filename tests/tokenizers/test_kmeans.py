@@ -13,7 +13,7 @@ from sklearn import cluster
 from soundstorm_jax import features
 from soundstorm_jax.config import DataConfig, KMeansConfig, TrainConfig
 from soundstorm_jax.data import audio_files
-from soundstorm_jax.tokenizers import batching, kmeans, mfcc
+from soundstorm_jax.tokenizers import batching, fit, kmeans, mfcc
 from soundstorm_jax.tokenizers.base import Tokenizer, token_count
 from tests import make_audio
 
@@ -42,7 +42,7 @@ def fitted(folder, tmp_path_factory):
     ),
     kmeans=CONFIG,
   )
-  return kmeans.fit(config, tmp_path_factory.mktemp("fit"))
+  return fit.fit(config, tmp_path_factory.mktemp("fit"))
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_fit_refuses_too_many_centres(folder, tmp_path):
     kmeans=KMeansConfig(clusters=1024),
   )
   with pytest.raises(ValueError, match=r"feature vectors of .*, got 1024"):
-    kmeans.fit(config, tmp_path)
+    fit.fit(config, tmp_path)
 
 
 def test_ids_are_the_nearest_centres(fitted, tokenizer):

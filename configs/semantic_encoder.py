@@ -1,0 +1,52 @@
+"""The encoder of the shipped semantic tokens: 4.9M parameters, 25 Hz.
+
+  python -m soundstorm_jax.align --audio=LibriSpeech/dev-clean \\
+    --output=phones.csv
+  python -m soundstorm_jax.train --config=configs/semantic_encoder.py \\
+    --config.data.path=LibriSpeech/dev-clean --workdir=runs/encoder
+  python -m soundstorm_jax.export --workdir=runs/encoder \\
+    --output=runs/encoder/encoder.safetensors
+
+and then the centres, with configs/semantic.py. Alignment needs the extra
+'eval', training does not.
+"""
+
+from ml_collections import ConfigDict
+
+from soundstorm_jax import config as config_lib
+
+
+def get_config() -> ConfigDict:
+  """Every field of `TrainConfig`, so that each can be set by a flag."""
+  config = config_lib.TrainConfig(
+    task="semantic_encoder",
+    steps=2500,
+    batch_size=4,
+    log_every=20,
+    eval_every=250,
+    save_every=250,
+    data=config_lib.DataConfig(
+      window_seconds=6.0,
+      held_out_speakers=("1272", "2035", "2412", "422"),
+      eval_batches=8,
+      workers=1,
+      cache=True,
+    ),
+    optimizer=config_lib.OptimizerConfig(
+      lr=1.5e-3,
+      warmup_steps=150,
+      final_lr_ratio=0.02,
+      b2=0.98,
+      ema_decay=0.995,
+    ),
+    semantic_training=config_lib.SemanticTrainingConfig(
+      phones="phones.csv",
+      ctc_weight=0.5,
+      frame_weight=2.0,
+      warp=1.2,
+      tempo=1.15,
+      noise_snr=10.0,
+      mel_masks=2,
+    ),
+  )
+  return ConfigDict(config_lib.to_mapping(config))

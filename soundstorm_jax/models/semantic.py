@@ -1,0 +1,196 @@
+"""The encoder behind learned semantic tokens, and its heads for training.
+
+A Conformer over log-mel frames, four of them stacked to one at the tokens'
+rate, as BEST-RQ does (arXiv 2202.01855, section 4.1). The heads read its last
+layer: codes of the random-projection quantizer, phones frame by frame, and
+phones for CTC. The features that become tokens are those of some layer below.
+
+Axes: B batch, P log-mel frames, M mels, T token frames, F = 4 M stacked
+channels, D width.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from soundstorm_jax import features
+from soundstorm_jax.config import SemanticEncoderConfig
+from soundstorm_jax.models.conformer import Conformer
+
+FRAMES_PER_TOKEN = 4
+_WINDOW_HOPS = 3
+# Well below the noise of a recording, and far above that of float32.
+_FLOOR = 1e-5
+
+
+def hop_of(config: SemanticEncoderConfig) -> int:
+  """Samples of a log-mel frame.
+
+  Raises:
+    ValueError: a token is not a whole number of frames.
+  """
+  hop, remainder = divmod(
+    config.sample_rate, config.tokens_per_second * FRAMES_PER_TOKEN
+  )
+  if remainder:
+    raise ValueError(
+      f"sample_rate must be a multiple of {FRAMES_PER_TOKEN} * "
+      f"tokens_per_second, got {config.sample_rate} and "
+      f"{config.tokens_per_second}"
+    )
+  return hop
+
+
+def spectrum(
+  audio: Float[Array, "B N"],
+  lengths: Int[Array, "B"],
+  *,
+  config: SemanticEncoderConfig,
+) -> Float[Array, "B P K"]:
+  """Magnitudes of all the frames of ceil(N / samples of a token) tokens.
+
+  Args:
+    audio: in [-1, 1].
+    lengths: samples of each row that count; the others are taken as silence.
+    config: rates.
+  """
+  hop = hop_of(config)
+  samples = audio.shape[1]
+  frames = FRAMES_PER_TOKEN * -(-samples // (FRAMES_PER_TOKEN * hop))
+  audio = jnp.where(jnp.arange(samples) < lengths[:, None], audio, 0.0)
+  # The window of a frame is centred on the frame's own hop.
+  before = _WINDOW_HOPS // 2 * hop
+  after = (frames + _WINDOW_HOPS - 1) * hop - before - samples
+  audio = jnp.pad(audio, ((0, 0), (before, after)))
+  return features.magnitudes(audio, window=_WINDOW_HOPS * hop, hop=hop)
+
+
+def log_mel(
+  magnitudes: Float[Array, "B P K"], *, config: SemanticEncoderConfig
+) -> Float[Array, "B P M"]:
+  """Logarithms on the mel scale."""
+  filters = features.mel_filterbank(
+    window=_WINDOW_HOPS * hop_of(config),
+    mels=config.mels,
+    sample_rate=config.sample_rate,
+  )
+  return jnp.log(magnitudes @ filters + _FLOOR)
+
+
+def normalise(
+  mel: Float[Array, "B P M"], valid: Bool[Array, "B P"]
+) -> Float[Array, "B P M"]:
+  """Mean 0 in every channel and variance 1 over all, of each recording.
+
+  Recording levels and the colour of a microphone are gone then. Frames that are
+  not valid become 0.
+  """
+  weight = valid[:, :, None].astype(jnp.float32)
+  count = jnp.maximum(weight.sum(axis=1, keepdims=True), 1.0)
+  mel = (mel - (mel * weight).sum(axis=1, keepdims=True) / count) * weight
+  power = jnp.square(mel).sum(axis=(1, 2), keepdims=True)
+  return mel / jnp.sqrt(power / (count * mel.shape[-1]) + 1e-6)
+
+
+def stack_frames(mel: Float[Array, "B P M"]) -> Float[Array, "B T F"]:
+  """Puts every four frames side by side; P is a multiple of four."""
+  rows, frames, mels = mel.shape
+  return mel.reshape(rows, frames // FRAMES_PER_TOKEN, FRAMES_PER_TOKEN * mels)
+
+
+class Logits(NamedTuple):
+  """What the heads say, in float32.
+
+  Attributes:
+    codes: (B, T, codes).
+    phones: (B, T, phones).
+    ctc: (B, T, 1 + phones), the blank first.
+  """
+
+  codes: Float[Array, "B T _"]
+  phones: Float[Array, "B T _"]
+  ctc: Float[Array, "B T _"]
+
+
+class SemanticEncoder(nn.Module):
+  """Frames to features: `__call__` for tokens, `heads` beside it for training.
+
+  Attributes:
+    config: sizes; its number of layers is that of the features.
+    codes: of the quantizer.
+    phones: number of phones.
+  """
+
+  config: SemanticEncoderConfig
+  codes: int = 1
+  phones: int = 1
+
+  def setup(self):
+    dim = self.config.conformer.dim
+
+    def dense(width, *axes):
+      return nn.Dense(
+        width,
+        kernel_init=nn.with_logical_partitioning(
+          nn.initializers.lecun_normal(), axes
+        ),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[1:]),
+      )
+
+    self.stem = dense(dim, None, "norm")
+    self.conformer = Conformer(self.config.conformer)
+    self.code_head = dense(self.codes, "embed", "vocab")
+    self.phone_head = dense(self.phones, "embed", "vocab")
+    self.ctc_head = dense(1 + self.phones, "embed", "vocab")
+
+  def __call__(
+    self,
+    frames: Float[Array, "B T F"],
+    valid: Bool[Array, "B T"] | None,
+    *,
+    deterministic: bool = True,
+  ) -> Float[Array, "B T D"]:
+    """Features of the last layer.
+
+    Args:
+      frames: stacked, normalised log-mel frames.
+      valid: the frames that hold speech.
+      deterministic: no dropout.
+    """
+    return self.conformer(self.stem(frames), valid, deterministic=deterministic)
+
+  def logits(
+    self,
+    frames: Float[Array, "B T F"],
+    valid: Bool[Array, "B T"] | None,
+    *,
+    deterministic: bool = True,
+  ) -> Logits:
+    """What the heads make of the last layer; arguments as for `__call__`."""
+    features = self(frames, valid, deterministic=deterministic)
+    features = features.astype("float32")
+    return Logits(
+      self.code_head(features),
+      self.phone_head(features),
+      self.ctc_head(features),
+    )
+
+
+def up_to_layer(params: Mapping[str, Any], layers: int) -> dict[str, Any]:
+  """The parameters that the features of one layer need.
+
+  A layer's output is normalised, so it is that of a shorter Conformer.
+
+  Args:
+    params: of a scanned encoder.
+    layers: how many layers to keep.
+  """
+  blocks = params["conformer"]["layers"]
+  return {
+    "stem": params["stem"],
+    "conformer": {"layers": jax.tree.map(lambda x: x[:layers], blocks)},
+  }

@@ -1,0 +1,143 @@
+"""Semantic tokens from a trained encoder (AudioLM, arXiv 2209.03143, III-B).
+
+The features of one of its layers, normalised per dimension, and the nearest of
+the k-means centres. An utterance's tokens depend on the whole of it, but not on
+padding, nor on other utterances.
+
+Axes: B batch, N samples, S tokens, C feature dimensions, V clusters.
+"""
+
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from soundstorm_jax import weights as weights_lib
+from soundstorm_jax.config import SemanticEncoderConfig, from_mapping
+from soundstorm_jax.models import semantic
+from soundstorm_jax.tokenizers import kmeans
+from soundstorm_jax.tokenizers.base import Tokenizer
+
+# The kind of a file of weights: encoder, centres and normalisation.
+KIND = "semantic_learned"
+
+
+class LearnedTokenizer:
+  """The nearest centre's number; ceil(N / samples per token) ids for N samples.
+
+  Args:
+    config: of the encoder; its last layer's features are taken.
+    params: of the encoder, without heads.
+    centres: in normalised feature space.
+    mean: of the features that the centres were fitted to.
+    std: likewise.
+    fingerprint: of the weights.
+
+  Raises:
+    ValueError: the arrays' widths are not the encoder's.
+  """
+
+  def __init__(
+    self,
+    config: SemanticEncoderConfig,
+    *,
+    params: Any,
+    centres: Float[np.ndarray, "V C"],
+    mean: Float[np.ndarray, "C"],
+    std: Float[np.ndarray, "C"],
+    fingerprint: str,
+  ):
+    width = config.conformer.dim
+    widths = (centres.shape[-1], mean.size, std.size)
+    if widths != (width,) * 3:
+      raise ValueError(
+        f"centres, mean and std have width {widths}, the encoder {width}"
+      )
+    self.config = config
+    self.fingerprint = fingerprint
+    self.sample_rate = config.sample_rate
+    self.tokens_per_second = config.tokens_per_second
+    self.vocabulary = len(centres)
+    self._params = jax.tree.map(jnp.asarray, params)
+    self._arrays = tuple(
+      jnp.asarray(array, jnp.float32) for array in (centres, mean, std)
+    )
+
+  @classmethod
+  def load(cls, path: str | pathlib.Path) -> "LearnedTokenizer":
+    """Reads semantic.safetensors.
+
+    Raises:
+      ValueError: the file holds the weights of something else.
+    """
+    weights = weights_lib.load_weights(path)
+    if weights.kind != KIND:
+      raise ValueError(f"{path} must hold {KIND}, got {weights.kind!r}")
+    return cls(
+      from_mapping(SemanticEncoderConfig, weights.config),
+      fingerprint=weights_lib.fingerprint(path),
+      **weights.params,
+    )
+
+  def encode(
+    self,
+    audio: Float[np.ndarray, "B N"],
+    lengths: Int[np.ndarray, "B"],
+  ) -> Int[Array, "B S"]:
+    """See `Tokenizer`."""
+    return _encode(
+      jnp.asarray(audio, jnp.float32),
+      jnp.asarray(lengths, jnp.int32),
+      self._params,
+      *self._arrays,
+      config=self.config,
+    )
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def features(
+  audio: Float[Array, "B N"],
+  lengths: Int[Array, "B"],
+  params: Any,
+  *,
+  config: SemanticEncoderConfig,
+) -> Float[Array, "B S C"]:
+  """Features of ceil(N / samples per token) tokens, those of the last layer.
+
+  Args:
+    audio: in [-1, 1].
+    lengths: samples of each row that count.
+    params: of the encoder.
+    config: likewise.
+  """
+  # As in mfcc.py: rounding can move a vector to another cluster.
+  with jax.default_matmul_precision("highest"):
+    spectrum = semantic.spectrum(audio, lengths, config=config)
+    frames = -(-lengths // semantic.hop_of(config))
+    valid = jnp.arange(spectrum.shape[1]) < frames[:, None]
+    mel = semantic.normalise(semantic.log_mel(spectrum, config=config), valid)
+    return semantic.SemanticEncoder(config).apply(
+      {"params": params},
+      semantic.stack_frames(mel),
+      valid[:, :: semantic.FRAMES_PER_TOKEN],
+    )
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _encode(audio, lengths, params, centres, mean, std, *, config):
+  vectors = features(audio, lengths, params, config=config)
+  return kmeans.nearest((vectors - mean) / std, centres)
+
+
+def load_semantic(path: str | pathlib.Path) -> Tokenizer:
+  """Reads semantic.safetensors of either kind.
+
+  Raises:
+    ValueError: the file holds the weights of something else.
+  """
+  learned = weights_lib.load_weights(path).kind == KIND
+  return (LearnedTokenizer if learned else kmeans.KMeansTokenizer).load(path)

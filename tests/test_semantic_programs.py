@@ -1,0 +1,105 @@
+"""From audio with phones to judged semantic tokens, by the programs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from soundstorm_jax import evaluate, export, train
+from soundstorm_jax.config import (
+  ConformerConfig,
+  DataConfig,
+  KMeansConfig,
+  SemanticEncoderConfig,
+  SemanticTrainingConfig,
+  TrainConfig,
+)
+from soundstorm_jax.data import phones
+from soundstorm_jax.tokenizers import fit
+from soundstorm_jax.weights import load_weights
+from tests.make_audio import write_folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+  """Audio of three speakers, its phones, a trained encoder and its tokens."""
+  folder = tmp_path_factory.mktemp("semantic")
+  lengths = {"1": [1.0, 0.6], "2": [0.9], "3": [0.7]}
+  audio = write_folder(folder / "audio", lengths)
+  names = ["1-1-0000", "1-1-0001", "2-1-0000", "3-1-0000"]
+  labels = np.repeat([0, 7, 30, 12], 15)
+  phones.write_phones(folder / "phones.csv", [(n, labels) for n in names])
+  data = DataConfig(
+    path=str(audio),
+    held_out_speakers=("2", "3"),
+    window_seconds=0.8,
+    eval_batches=1,
+    workers=1,
+  )
+  config = TrainConfig(
+    task="semantic_encoder",
+    steps=2,
+    batch_size=2,
+    eval_every=2,
+    save_every=2,
+    data=data,
+    semantic_encoder=SemanticEncoderConfig(
+      mels=12,
+      conformer=ConformerConfig(
+        dim=8, layers=2, heads=2, ff_dim=8, conv_kernel=3
+      ),
+    ),
+    semantic_training=SemanticTrainingConfig(
+      phones=str(folder / "phones.csv"),
+      codes=4,
+      code_dim=2,
+      frame_weight=1.0,
+      ctc_weight=1.0,
+      tempo=1.1,
+    ),
+  )
+  result = train.train(config, folder / "run")
+  assert result.step == 2
+  assert {"phone_loss", "phone_top1"} <= set(result.eval_metrics)
+  export.export(folder / "run", folder / "encoder.safetensors")
+  fit.fit(
+    TrainConfig(
+      task="kmeans",
+      data=data,
+      kmeans=KMeansConfig(
+        clusters=6, encoder=str(folder / "encoder.safetensors"), layer=1
+      ),
+    ),
+    folder,
+  )
+  return folder
+
+
+def test_the_file_says_what_it_holds(made):
+  assert load_weights(made / "encoder.safetensors").kind == "semantic_encoder"
+  assert load_weights(made / "semantic.safetensors").kind == "semantic_learned"
+
+
+def test_evaluate_judges_the_held_out_speakers(made, capsys):
+  evaluate.main(
+    [
+      "--what=semantic",
+      f"--semantic={made / 'semantic.safetensors'}",
+      f"--phones={made / 'phones.csv'}",
+      f"--audio={made / 'audio'}",
+      "--speakers=2,3",
+      f"--output={made / 'figures.json'}",
+    ]
+  )
+  assert "pnmi" in capsys.readouterr().out
+  figures = json.loads((made / "figures.json").read_text())
+  # Phones end after 0.6 s of each, at 25 tokens a second.
+  assert figures["measures"]["semantic/tokens"] == 30
+  assert 0 <= figures["measures"]["semantic/pnmi"] <= 1
+  assert set(figures["weights"]) == {"semantic"}
+
+
+def test_evaluate_says_what_it_needs(capsys):
+  with pytest.raises(SystemExit):
+    evaluate.main(["--what=semantic", "--semantic=x"])
+  assert "needs --audio and --phones" in capsys.readouterr().err
