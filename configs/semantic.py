@@ -9,6 +9,16 @@ writes runs/semantic/semantic.safetensors: centres of the features of the last
 layer of an encoder (see semantic_encoder.py), 25 tokens a second, fitted to 16
 speakers of dev-clean; the four others are held out. Without
 --config.kmeans.encoder the features are MFCC, which need no training.
+
+Held-out speakers, all 244 utterances, 500 centres at 25 tokens a second:
+
+             PNMI   phone purity   speaker NMI   speaker accuracy
+  encoder    0.592         0.563         0.068              0.943
+  MFCC       0.415         0.407         0.220              0.992
+
+by `soundstorm_jax.evaluate --what=semantic`. The phones are PocketSphinx's
+alignment, as in the encoder's training, but of other speakers; the commonest
+speaker is 0.316 of the utterances.
 """
 
 import ml_collections

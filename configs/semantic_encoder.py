@@ -9,6 +9,16 @@
 
 and then the centres, with configs/semantic.py. Alignment needs the extra
 'eval', training does not.
+
+On the 16 speakers' 129 minutes it took 33 minutes on one busy CPU core: 2500
+steps of four windows of up to 6 s. On the held-out speakers it names the
+phone of 60 % of the 10 ms steps in the end (eval/phone_top1), 54 % after 1000
+steps.
+
+Layers, judged after 1000 steps with 500 centres (fitted to a sixth of the
+speech): PNMI 0.49, 0.53, 0.54 and what a token tells of the speaker 15, 8 and
+6 % for layers 2, 3 and 4, so the last is taken. Not tried for want of time:
+each of the losses alone, more steps, more speech.
 """
 
 from ml_collections import ConfigDict
