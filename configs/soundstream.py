@@ -49,11 +49,11 @@ PAPER = TrainConfig(
 # Two CPU cores: small batches, spectral and waveform losses only.
 SMALL = TrainConfig(
   task="soundstream",
-  steps=2400,
-  batch_size=4,
-  log_every=20,
-  eval_every=200,
-  save_every=200,
+  steps=6000,
+  batch_size=8,
+  log_every=50,
+  eval_every=500,
+  save_every=250,
   data=DataConfig(
     window_seconds=1.0,
     held_out_speakers=("1272", "2035", "2412", "422"),
@@ -63,23 +63,31 @@ SMALL = TrainConfig(
   ),
   optimizer=OptimizerConfig(
     lr=1e-3,
-    warmup_steps=50,
+    warmup_steps=100,
     final_lr_ratio=0.03,
     b1=0.8,
     b2=0.99,
     weight_decay=0.0,
     clip_norm=200.0,
-    ema_decay=0.99,
+    ema_decay=0.998,
+  ),
+  # Samples as in the paper cost ten times as much a second of audio.
+  soundstream=SoundStreamConfig(
+    mdct_hop=80, strides=(2, 2), encoder_channels=80, decoder_channels=80
   ),
   codec_training=CodecTrainingConfig(
     # One step with the discriminators costs several without, and they pay off
     # only in runs far longer than this one.
     adversarial_start=1_000_000,
     discriminator_channels=8,
-    waveform_weight=150.0,
-    quantizer_start=400,
-    # A step sees 200 frames for 1024 codes, 0.2 uses a code; the paper's 2 is
-    # for far larger batches.
+    mel_weight=0.4,
+    commitment_weight=0.5,
+    waveform_weight=300.0,
+    start_batches=250,
+    encoder_stop=2500,
+    # A step sees 400 frames for 1024 codes, 0.4 uses a code; the paper's 0.99
+    # and 2 are for far larger batches.
+    codebook_decay=0.995,
     dead_code_threshold=0.03,
   ),
 )
@@ -102,11 +110,15 @@ def get_config(arg: str = "paper") -> ConfigDict:
       steps=20,
       data=dataclasses.replace(SMALL.data, held_out_speakers=()),
       soundstream=SoundStreamConfig(
-        encoder_channels=2, decoder_channels=2, dim=8, levels=4, codes=16
+        mdct_hop=80,
+        strides=(2, 2),
+        encoder_channels=4,
+        decoder_channels=4,
+        dim=8,
+        levels=4,
+        codes=16,
       ),
-      codec_training=dataclasses.replace(
-        SMALL.codec_training, quantizer_start=5
-      ),
+      codec_training=dataclasses.replace(SMALL.codec_training, start_batches=4),
     )
   else:
     raise ValueError(f"arg must be paper, 24khz, small or tiny, got {arg!r}")

@@ -75,6 +75,9 @@ class SoundStreamConfig:
   """The codec (SoundStream section III); 16 kHz, 50 frames/s by default."""
 
   sample_rate: int = 16000
+  # The networks read and write samples (1), as in the paper, or the lapped
+  # transform of this hop, with a linear path around them: see `soundstream.py`.
+  mdct_hop: int = 1
   strides: tuple[int, ...] = (2, 4, 5, 8)
   encoder_channels: int = 16
   decoder_channels: int = 16
@@ -86,6 +89,7 @@ class SoundStreamConfig:
   def __post_init__(self):
     for name in (
       "sample_rate",
+      "mdct_hop",
       "encoder_channels",
       "decoder_channels",
       "dim",
@@ -97,9 +101,11 @@ class SoundStreamConfig:
       raise ValueError("strides must not be empty")
     for stride in self.strides:
       at_least("strides", stride, 1)
+    if self.mdct_hop > 1 and self.mdct_hop % 2:
+      raise ValueError(f"mdct_hop must be 1 or even, got {self.mdct_hop}")
     if self.sample_rate % self.hop:
       raise ValueError(
-        f"sample_rate must be a multiple of the product of strides, got "
+        f"sample_rate must be a multiple of mdct_hop times strides, got "
         f"{self.sample_rate} and {self.hop}"
       )
     check_dtype(self.dtype)
@@ -107,7 +113,7 @@ class SoundStreamConfig:
   @property
   def hop(self) -> int:
     """Samples per frame."""
-    return math.prod(self.strides)
+    return self.mdct_hop * math.prod(self.strides)
 
   @property
   def frame_rate(self) -> int:
@@ -138,6 +144,13 @@ class CodecTrainingConfig:
   # Until this step latents pass unquantized, and k-means waits. The paper
   # starts at once (0); small batches track a young encoder too slowly.
   quantizer_start: int = 0
+  # Batches to draw before the first step, for k-means (and the linear path of
+  # a lapped codec) to start from. The paper's k-means takes the first batch (0).
+  start_batches: int = 0
+  # From this step on the encoder and the codebooks stand still, as the average
+  # has them, and the decoder alone learns: tokens made by then stay valid. The
+  # paper has no such step (0).
+  encoder_stop: int = 0
 
   def __post_init__(self):
     within("codebook_decay", self.codebook_decay, 0.0, 1.0)
@@ -149,6 +162,8 @@ class CodecTrainingConfig:
       "adversarial_start",
       "commitment_weight",
       "quantizer_start",
+      "start_batches",
+      "encoder_stop",
       "dead_code_threshold",
     ):
       at_least(name, getattr(self, name), 0)

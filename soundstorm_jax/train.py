@@ -34,7 +34,7 @@ from soundstorm_jax.training.metrics import add, means
 from soundstorm_jax.training.progress import Progress, tell
 from soundstorm_jax.training.state import abstract_state, init_state
 from soundstorm_jax.training.step import compile_eval_step, compile_train_step
-from soundstorm_jax.training.task import Task
+from soundstorm_jax.training.task import StartsFromData, Task
 
 Rows = dict[str, np.ndarray]
 
@@ -213,6 +213,8 @@ class _Run:
     if restored is None:
       init_key = keys.stream(config.seed, name="init")
       state = init_state(self.task.init_state, init_key, mesh=self.mesh)
+      if isinstance(self.task, StartsFromData):
+        state = self.start_from_data(state)
     else:
       state = restored.state
       tell(f"continuing after step {restored.step}")
@@ -251,6 +253,16 @@ class _Run:
       late = _Late(step, metrics, progress.frames(rows))
     self.writer.flush()
     return Result(step, progress.last, eval_metrics)
+
+  def start_from_data(self, state: Any) -> Any:
+    """The task's own start, laid out over the mesh like the state it had."""
+    batches = (
+      shard_batch(rows, self.mesh) for rows in self.source.train_batches()
+    )
+    key = keys.stream(self.config.seed, name="start")
+    state = self.task.start_from_data(state, batches, key)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, self.target)
+    return jax.device_put(state, shardings)
 
   def evaluate(self, state: Any, step: int) -> dict[str, float]:
     """Means over the held-out batches, written under "eval/"."""

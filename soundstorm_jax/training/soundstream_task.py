@@ -7,6 +7,7 @@ function.
 Axis letters: B batch, N samples, T frames, Q levels, V codes, D latent width.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ from soundstorm_jax.models import quantizer
 from soundstorm_jax.models.codec import Codec
 from soundstorm_jax.models.discriminators import Discriminators
 from soundstorm_jax.models.soundstream import SoundStream
-from soundstorm_jax.training import codec_losses
+from soundstorm_jax.training import codec_losses, codec_start
 from soundstorm_jax.training.metrics import Mean
 from soundstorm_jax.training.optimizer import (
   make_optimizer,
@@ -104,6 +105,25 @@ class SoundStreamTask:
       discriminators_opt=self._judge_optimizer.init(judges),
     )
 
+  def start_from_data(
+    self, state: CodecState, batches: Iterator[dict[str, Array]], key: Array
+  ) -> CodecState:
+    """Linear path and codebooks from `codec_training.start_batches` batches."""
+    count = self._config.codec_training.start_batches
+    if count == 0:
+      return state
+    audio = [next(batches)["audio"] for _ in range(count)]
+    codec = self._config.soundstream
+    params = state.params
+    if codec.mdct_hop > 1:
+      params = codec_start.start_linear(codec, params, audio)
+    books = codec_start.start_codebooks(codec, params, audio, key=key)
+    return state._replace(
+      params=params,
+      ema_params=jax.tree.map(jnp.copy, params),
+      codebooks=books,
+    )
+
   def train_step(
     self, state: CodecState, batch: dict[str, Array], key: Array
   ) -> tuple[CodecState, dict[str, Mean]]:
@@ -114,6 +134,7 @@ class SoundStreamTask:
     init_key, dropout_key, revive_key = jax.random.split(key, 3)
     levels_used = self._draw_levels(dropout_key, examples)
     quantizing = state.step >= config.quantizer_start
+    frozen = (config.encoder_stop > 0) & (state.step >= config.encoder_stop)
     books = jax.lax.cond(
       quantizing & ~state.codebooks.initialized,
       lambda: quantizer.initialize(
@@ -126,7 +147,8 @@ class SoundStreamTask:
     adversarial = joins and state.step >= config.adversarial_start
 
     def loss_of(params):
-      latents = self._encode(params, audio)
+      encoder = _select(frozen, state.ema_params["encoder"], params["encoder"])
+      latents = self._encode({"encoder": encoder}, audio)
       quantized = quantizer.quantize(
         latents, books.vectors, levels_used=levels_used
       )
@@ -172,19 +194,26 @@ class SoundStreamTask:
         jnp.zeros(()),
       ),
     )
+    average = update_ema(
+      state.ema_params,
+      stepped.params,
+      decay=self._config.optimizer.ema_decay,
+      step=state.step,
+    )
+    average = {
+      **average,
+      "encoder": _select(
+        frozen, state.ema_params["encoder"], average["encoder"]
+      ),
+    }
     following = CodecState(
       step=state.step + 1,
       params=stepped.params,
       opt_state=stepped.opt_state,
-      ema_params=update_ema(
-        state.ema_params,
-        stepped.params,
-        decay=self._config.optimizer.ema_decay,
-        step=state.step,
-      ),
-      codebooks=jax.tree.map(
-        lambda new, old: jnp.where(quantizing, new, old),
-        quantizer.update(
+      ema_params=average,
+      codebooks=jax.lax.cond(
+        quantizing & ~frozen,
+        lambda: quantizer.update(
           books,
           quantized,
           levels_used=levels_used,
@@ -192,7 +221,7 @@ class SoundStreamTask:
           decay=config.codebook_decay,
           dead_below=config.dead_code_threshold,
         ),
-        books,
+        lambda: books,
       ),
       discriminators=judges,
       discriminators_opt=judges_opt,
@@ -294,6 +323,13 @@ class SoundStreamTask:
     )
     judges = optax.apply_updates(state.discriminators, updates)
     return judges, opt_state, loss
+
+
+def _select(predicate, on_true, on_false):
+  """One of two trees of arrays."""
+  return jax.tree.map(
+    lambda yes, no: jnp.where(predicate, yes, no), on_true, on_false
+  )
 
 
 def _cond(predicate, on_true, on_false):

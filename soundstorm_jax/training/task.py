@@ -5,6 +5,7 @@ the state, compiles the task's two pure functions over the mesh, and does the
 rest: data, checkpoints, evaluation, logging.
 """
 
+from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -47,6 +48,16 @@ class Task(Protocol):
     step: int,
   ) -> None:
     """Writes something to look at or listen to; may do nothing."""
+
+
+@runtime_checkable
+class StartsFromData(Protocol):
+  """A task that looks at data before its first step."""
+
+  def start_from_data(
+    self, state: State, batches: Iterator[Batch], key: Key[Array, ""]
+  ) -> State:
+    """The state to begin with; takes as many batches as it needs."""
 
 
 @runtime_checkable
