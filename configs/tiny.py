@@ -32,6 +32,8 @@ def get_config(arg: str = "80") -> ConfigDict:
     data=DataConfig(window_seconds=2.0, min_window_seconds=1.0, eval_batches=2),
     optimizer=OptimizerConfig(lr=3e-3, warmup_steps=10, ema_decay=0.9),
     soundstorm=SoundStormConfig(
+      # That of the shipped semantic tokens.
+      semantic_vocab=500,
       conformer=ConformerConfig(
         dim=64, layers=2, heads=2, ff_dim=128, scan_layers=False
       ),

@@ -49,19 +49,23 @@ class Size(NamedTuple):
 SIZES = {
   "tiny": Size(
     SoundStormConfig(
+      semantic_vocab=500,
       conformer=ConformerConfig(
         dim=64, layers=2, heads=2, ff_dim=128, scan_layers=False
-      )
+      ),
     ),
     SoundStreamConfig(encoder_channels=2, decoder_channels=2, dim=8),
   ),
   "small": Size(
     SoundStormConfig(
+      semantic_vocab=500,
       conformer=ConformerConfig(
-        dim=128, layers=3, heads=4, ff_dim=384, scan_layers=False
-      )
+        dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
+      ),
     ),
-    SoundStreamConfig(),
+    SoundStreamConfig(
+      mdct_hop=80, strides=(2, 2), encoder_channels=80, decoder_channels=80
+    ),
   ),
   "paper": Size(
     SoundStormConfig(),

@@ -145,7 +145,8 @@ class CodecTrainingConfig:
   # starts at once (0); small batches track a young encoder too slowly.
   quantizer_start: int = 0
   # Batches to draw before the first step, for k-means (and the linear path of
-  # a lapped codec) to start from. The paper's k-means takes the first batch (0).
+  # a lapped codec) to start from. The paper's k-means takes the first step's
+  # (0).
   start_batches: int = 0
   # From this step on the encoder and the codebooks stand still, as the average
   # has them, and the decoder alone learns: tokens made by then stay valid. The
