@@ -35,7 +35,7 @@ def get_config() -> ConfigDict:
   """Every field of `TrainConfig`, so that each can be set by a flag."""
   config = TrainConfig(
     task="soundstorm",
-    steps=1500,
+    steps=1250,
     batch_size=16,
     log_every=25,
     eval_every=300,
@@ -49,11 +49,12 @@ def get_config() -> ConfigDict:
       lr=3e-3, warmup_steps=100, final_lr_ratio=0.02, ema_decay=0.99
     ),
     soundstorm=SoundStormConfig(
+      semantic_vocab=500,
       conformer=ConformerConfig(
         dim=128,
-        layers=3,
+        layers=4,
         heads=4,
-        ff_dim=384,
+        ff_dim=512,
         # Unrolled: two cores have no use for the shorter compilation.
         scan_layers=False,
       ),

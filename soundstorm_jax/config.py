@@ -148,10 +148,6 @@ class CodecTrainingConfig:
   # a lapped codec) to start from. The paper's k-means takes the first step's
   # (0).
   start_batches: int = 0
-  # From this step on the encoder and the codebooks stand still, as the average
-  # has them, and the decoder alone learns: tokens made by then stay valid. The
-  # paper has no such step (0).
-  encoder_stop: int = 0
 
   def __post_init__(self):
     within("codebook_decay", self.codebook_decay, 0.0, 1.0)
@@ -164,7 +160,6 @@ class CodecTrainingConfig:
       "commitment_weight",
       "quantizer_start",
       "start_batches",
-      "encoder_stop",
       "dead_code_threshold",
     ):
       at_least(name, getattr(self, name), 0)

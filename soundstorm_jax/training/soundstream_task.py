@@ -134,7 +134,6 @@ class SoundStreamTask:
     init_key, dropout_key, revive_key = jax.random.split(key, 3)
     levels_used = self._draw_levels(dropout_key, examples)
     quantizing = state.step >= config.quantizer_start
-    frozen = (config.encoder_stop > 0) & (state.step >= config.encoder_stop)
     books = jax.lax.cond(
       quantizing & ~state.codebooks.initialized,
       lambda: quantizer.initialize(
@@ -147,8 +146,7 @@ class SoundStreamTask:
     adversarial = joins and state.step >= config.adversarial_start
 
     def loss_of(params):
-      encoder = _select(frozen, state.ema_params["encoder"], params["encoder"])
-      latents = self._encode({"encoder": encoder}, audio)
+      latents = self._encode(params, audio)
       quantized = quantizer.quantize(
         latents, books.vectors, levels_used=levels_used
       )
@@ -194,25 +192,18 @@ class SoundStreamTask:
         jnp.zeros(()),
       ),
     )
-    average = update_ema(
-      state.ema_params,
-      stepped.params,
-      decay=self._config.optimizer.ema_decay,
-      step=state.step,
-    )
-    average = {
-      **average,
-      "encoder": _select(
-        frozen, state.ema_params["encoder"], average["encoder"]
-      ),
-    }
     following = CodecState(
       step=state.step + 1,
       params=stepped.params,
       opt_state=stepped.opt_state,
-      ema_params=average,
+      ema_params=update_ema(
+        state.ema_params,
+        stepped.params,
+        decay=self._config.optimizer.ema_decay,
+        step=state.step,
+      ),
       codebooks=jax.lax.cond(
-        quantizing & ~frozen,
+        quantizing,
         lambda: quantizer.update(
           books,
           quantized,
@@ -323,13 +314,6 @@ class SoundStreamTask:
     )
     judges = optax.apply_updates(state.discriminators, updates)
     return judges, opt_state, loss
-
-
-def _select(predicate, on_true, on_false):
-  """One of two trees of arrays."""
-  return jax.tree.map(
-    lambda yes, no: jnp.where(predicate, yes, no), on_true, on_false
-  )
 
 
 def _cond(predicate, on_true, on_false):

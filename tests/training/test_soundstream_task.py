@@ -104,26 +104,6 @@ def test_encoder_and_decoder_are_both_trained(history):
     assert _differ(states[0].params[part], states[1].params[part])
 
 
-def test_after_its_stop_the_encoder_stands_and_the_decoder_goes_on():
-  training = dataclasses.replace(
-    CONFIG.codec_training, adversarial_start=1000, encoder_stop=2
-  )
-  task = SoundStreamTask(dataclasses.replace(CONFIG, codec_training=training))
-  step = jax.jit(task.train_step)
-  states = [nn.unbox(jax.jit(task.init_state)(jax.random.key(0)))]
-  for index in range(4):
-    state, _ = step(states[-1], _tones(), jax.random.key(index))
-    states.append(state)
-  for index in range(4):
-    before, after = states[index], states[index + 1]
-    moves = index < 2
-    assert moves == _differ(
-      before.ema_params["encoder"], after.ema_params["encoder"]
-    )
-    assert moves == _differ(before.codebooks.vectors, after.codebooks.vectors)
-    assert _differ(before.ema_params["decoder"], after.ema_params["decoder"])
-
-
 def test_eval_reports_few_and_all_levels(compiled, history):
   task, _, _ = compiled
   states, _ = history
