@@ -16,7 +16,11 @@ as the principal components of speech, and the codebooks start from k-means over
 2000 seconds. It took 33 minutes on 16 speakers of dev-clean, beside other work
 (5000 steps of eight one-second crops; the first 490 under a schedule of 7000).
 
-FIGURES
+On the four held-out speakers, over 1, 2, 4, 8 and 12 levels: STOI 0.63, 0.71,
+0.78, 0.83, 0.86; wideband PESQ 1.09, 1.18, 1.31, 1.44, 1.51 (five recordings
+each, `soundstorm_jax.evaluate --what=codec`). Codes made of waveforms carry
+phases, though, which semantic tokens do not tell: SoundStorm learns them slowly.
+
 What was tried on the way, on held-out speech, all 12 levels:
 
   - samples, strides (2, 4, 5, 8), 2400 steps of four seconds (42 minutes):
