@@ -19,7 +19,8 @@ as the principal components of speech, and the codebooks start from k-means over
 On the four held-out speakers, over 1, 2, 4, 8 and 12 levels: STOI 0.63, 0.71,
 0.78, 0.83, 0.86; wideband PESQ 1.09, 1.18, 1.31, 1.44, 1.51 (five recordings
 each, `soundstorm_jax.evaluate --what=codec`). Codes made of waveforms carry
-phases, though, which semantic tokens do not tell: SoundStorm learns them slowly.
+phases, though, which semantic tokens do not tell: SoundStorm learns them
+slowly.
 
 What was tried on the way, on held-out speech, all 12 levels:
 
