@@ -31,7 +31,7 @@ from soundstorm_jax.evaluation.token_accuracy import count_codes, token_accuracy
 from soundstorm_jax.parallel.mesh import make_mesh, shard_batch, use_mesh
 from soundstorm_jax.sampling.soundstorm import make_sampler
 from soundstorm_jax.tokenizers.batching import encode_utterances
-from soundstorm_jax.tokenizers.kmeans import KMeansTokenizer
+from soundstorm_jax.tokenizers.learned import load_semantic
 from soundstorm_jax.tokenizers.soundstream import SoundStreamTokenizer
 from soundstorm_jax.training.metrics import add, means
 from soundstorm_jax.training.soundstorm_task import SoundStormTask
@@ -61,7 +61,7 @@ CONFIG = TrainConfig(
 def speech_tokens():
   """The first seconds of an utterance by each of the demo's voices."""
   codec = SoundStreamTokenizer.load(api.SHIPPED / "soundstream.safetensors")
-  semantic = KMeansTokenizer.load(api.SHIPPED / "semantic.safetensors")
+  semantic = load_semantic(api.SHIPPED / "semantic.safetensors")
   assert codec.sample_rate == semantic.sample_rate
   folder = api.SHIPPED.parents[1] / "demo" / "speech"
   voices = {file.speaker: file for file in find_audio(folder)}
