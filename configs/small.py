@@ -5,7 +5,8 @@
     --held_out_speakers=1272,2035,2412,422 --batch_size=16 \\
     --output=tokens/librispeech-dev-clean
   python -m soundstorm_jax.train --config=configs/small.py \\
-    --workdir=runs/small --config.data.path=tokens/librispeech-dev-clean
+    --workdir=runs/small --config.data.path=tokens/librispeech-dev-clean \\
+    --config.codec_weights=soundstream.safetensors
   python -m soundstorm_jax.export --workdir=runs/small \\
     --output=soundstorm.safetensors
 
@@ -36,18 +37,19 @@ def get_config() -> ConfigDict:
   """Every field of `TrainConfig`, so that each can be set by a flag."""
   config = TrainConfig(
     task="soundstorm",
-    steps=1250,
-    batch_size=16,
+    steps=1600,
+    batch_size=8,
     log_every=25,
-    eval_every=300,
-    save_every=150,
+    eval_every=200,
+    save_every=100,
+    codebook_start_batches=300,
     data=DataConfig(
       window_seconds=6.0,
-      min_window_seconds=1.0,
+      min_window_seconds=1.4,
       eval_batches=8,
     ),
     optimizer=OptimizerConfig(
-      lr=3e-3, warmup_steps=100, final_lr_ratio=0.02, ema_decay=0.99
+      lr=1.5e-3, warmup_steps=50, final_lr_ratio=0.02, ema_decay=0.99
     ),
     soundstorm=SoundStormConfig(
       semantic_vocab=500,
@@ -62,6 +64,6 @@ def get_config() -> ConfigDict:
     ),
     # Half of what is asked of it later comes without a prompt; and the paper's
     # uniform levels need more steps than two cores take in half an hour.
-    masking=MaskingConfig(no_prompt_prob=0.3, coarse_bias=1.0),
+    masking=MaskingConfig(no_prompt_prob=0.3, coarse_bias=1.5),
   )
   return ConfigDict(to_mapping(config))

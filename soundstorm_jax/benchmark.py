@@ -63,9 +63,7 @@ SIZES = {
         dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
       ),
     ),
-    SoundStreamConfig(
-      mdct_hop=80, strides=(2, 2), encoder_channels=80, decoder_channels=80
-    ),
+    SoundStreamConfig(source_filter=True, dim=50, decoder_channels=256),
   ),
   "paper": Size(
     SoundStormConfig(),

@@ -75,9 +75,9 @@ class SoundStreamConfig:
   """The codec (SoundStream section III); 16 kHz, 50 frames/s by default."""
 
   sample_rate: int = 16000
-  # The networks read and write samples (1), as in the paper, or the lapped
-  # transform of this hop, with a linear path around them: see `soundstream.py`.
-  mdct_hop: int = 1
+  # False is the paper's codec; True a fixed analysis and a synthesis of pulses
+  # and noise, which trains on a CPU: see `models/source_filter.py`.
+  source_filter: bool = False
   strides: tuple[int, ...] = (2, 4, 5, 8)
   encoder_channels: int = 16
   decoder_channels: int = 16
@@ -89,7 +89,6 @@ class SoundStreamConfig:
   def __post_init__(self):
     for name in (
       "sample_rate",
-      "mdct_hop",
       "encoder_channels",
       "decoder_channels",
       "dim",
@@ -101,11 +100,15 @@ class SoundStreamConfig:
       raise ValueError("strides must not be empty")
     for stride in self.strides:
       at_least("strides", stride, 1)
-    if self.mdct_hop > 1 and self.mdct_hop % 2:
-      raise ValueError(f"mdct_hop must be 1 or even, got {self.mdct_hop}")
+    if self.source_filter:
+      at_least("dim with source_filter", self.dim, 4)
+      if self.hop % 4:
+        raise ValueError(
+          f"with source_filter four spectra share a hop, got {self.hop}"
+        )
     if self.sample_rate % self.hop:
       raise ValueError(
-        f"sample_rate must be a multiple of mdct_hop times strides, got "
+        f"sample_rate must be a multiple of the strides' product, got "
         f"{self.sample_rate} and {self.hop}"
       )
     check_dtype(self.dtype)
@@ -113,7 +116,7 @@ class SoundStreamConfig:
   @property
   def hop(self) -> int:
     """Samples per frame."""
-    return self.mdct_hop * math.prod(self.strides)
+    return math.prod(self.strides)
 
   @property
   def frame_rate(self) -> int:
@@ -144,9 +147,8 @@ class CodecTrainingConfig:
   # Until this step latents pass unquantized, and k-means waits. The paper
   # starts at once (0); small batches track a young encoder too slowly.
   quantizer_start: int = 0
-  # Batches to draw before the first step, for k-means (and the linear path of
-  # a lapped codec) to start from. The paper's k-means takes the first step's
-  # (0).
+  # Batches to draw before the first step, for k-means to start from. The
+  # paper's takes the first step's (0).
   start_batches: int = 0
 
   def __post_init__(self):
@@ -315,6 +317,9 @@ class TrainConfig:
     task: "soundstorm", "soundstream", "semantic_encoder" or "kmeans".
     codec_weights: for SoundStorm, the codec that turns evaluation samples into
       audio; no samples are written without it.
+    codebook_start_batches: for SoundStorm, how many batches to count codes in,
+      to start from them and the codec's codebooks (`soundstorm_start.py`); 0,
+      as in the paper, starts at random.
   """
 
   task: str = "soundstorm"
@@ -328,6 +333,7 @@ class TrainConfig:
   keep_checkpoints: int = 3
   max_skipped_in_a_row: int = 10
   codec_weights: str = ""
+  codebook_start_batches: int = 0
   mesh: MeshConfig = MeshConfig()
   data: DataConfig = DataConfig()
   optimizer: OptimizerConfig = OptimizerConfig()
@@ -355,6 +361,7 @@ class TrainConfig:
     ):
       at_least(name, getattr(self, name), 1)
     at_least("sample_every", self.sample_every, 0)
+    at_least("codebook_start_batches", self.codebook_start_batches, 0)
     if self.batch_size % self.optimizer.accumulate:
       raise ValueError(
         f"batch_size must be a multiple of optimizer.accumulate, got "

@@ -46,7 +46,7 @@ class Codec:
       )
     self.config = config
     self._params = jax.tree.map(jnp.asarray, params)
-    self._codebooks = jnp.asarray(codebooks, jnp.float32)
+    self.codebooks = jnp.asarray(codebooks, jnp.float32)
 
   def encode(self, audio: Float[Array, "B N"]) -> Int[Array, "B T Q"]:
     """Tokens of audio; a last, partial frame is filled with zeros."""
@@ -54,7 +54,7 @@ class Codec:
     frames = -(-audio.shape[1] // hop)
     padding = frames * hop - audio.shape[1]
     audio = jnp.pad(jnp.asarray(audio, jnp.float32), ((0, 0), (0, padding)))
-    return _encode(audio, self._params, self._codebooks, config=self.config)
+    return _encode(audio, self._params, self.codebooks, config=self.config)
 
   def decode(self, tokens: Int[Array, "B T q"]) -> Float[Array, "B N"]:
     """Audio of T * hop samples from the first q levels, 1 <= q <= Q.
@@ -64,7 +64,7 @@ class Codec:
     """
     self._check_levels(tokens.shape[-1])
     return _decode(
-      jnp.asarray(tokens), self._params, self._codebooks, config=self.config
+      jnp.asarray(tokens), self._params, self.codebooks, config=self.config
     )
 
   def compile_decode(
@@ -83,9 +83,9 @@ class Codec:
     self._check_levels(levels)
     tokens = jax.ShapeDtypeStruct((rows, frames, levels), jnp.int32)
     compiled = _decode.lower(
-      tokens, self._params, self._codebooks, config=self.config
+      tokens, self._params, self.codebooks, config=self.config
     ).compile()
-    return lambda tokens: compiled(tokens, self._params, self._codebooks)
+    return lambda tokens: compiled(tokens, self._params, self.codebooks)
 
   def _check_levels(self, levels: int) -> None:
     if not 1 <= levels <= self.config.levels:

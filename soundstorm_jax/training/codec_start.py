@@ -1,13 +1,9 @@
-"""A running start for the codec: principal components and long k-means.
+"""A running start for the codec: k-means over many batches.
 
 The paper's codebooks start from k-means on the first batch (SoundStream,
-section III-B); here that may be as many batches as one likes. A codec with a
-linear path (`SoundStreamConfig.mdct_hop` above 1) also begins as the best
-linear codec of its data: the path's matrices become the principal components of
-the lapped transform, frame by frame (the Karhunen-Loeve transform).
+section III-B); here that may be as many batches as one likes.
 
-Axis letters: B batch, N samples or frames, T frames, D latent width,
-C coefficients of a frame.
+Axis letters: B batch, N samples.
 """
 
 from collections.abc import Sequence
@@ -19,48 +15,7 @@ from jaxtyping import Array, Float
 
 from soundstorm_jax.config import SoundStreamConfig
 from soundstorm_jax.models import quantizer
-from soundstorm_jax.models.soundstream import SoundStream, lapped_signal
-
-
-def principal_components(
-  moments: Float[Array, "C C"], dim: int
-) -> Float[Array, "C D"]:
-  """Orthonormal directions of most energy, the strongest first.
-
-  Args:
-    moments: sum over frames of the outer product of a frame with itself.
-    dim: how many directions.
-
-  Raises:
-    ValueError: `dim` is more than there are coefficients.
-  """
-  if dim > moments.shape[0]:
-    raise ValueError(
-      f"dim must be at most {moments.shape[0]}, the coefficients of a frame, "
-      f"got {dim}"
-    )
-  _, vectors = jnp.linalg.eigh(moments)
-  return vectors[:, ::-1][:, :dim]
-
-
-def start_linear(
-  config: SoundStreamConfig, params: Any, audio: Sequence[Float[Array, "B N"]]
-) -> dict[str, Any]:
-  """Parameters whose linear paths are the principal components of batches."""
-
-  @jax.jit
-  def moments_of(batch):
-    frames = lapped_signal(config, batch).reshape(-1, config.hop)
-    return frames.T @ frames
-
-  moments = sum(moments_of(batch) for batch in audio)
-  components = jax.jit(principal_components, static_argnums=1)(
-    moments, config.dim
-  )
-  return {
-    "encoder": {**params["encoder"], "linear": components},
-    "decoder": {**params["decoder"], "linear": components.T},
-  }
+from soundstorm_jax.models.soundstream import SoundStream
 
 
 def start_codebooks(

@@ -7,6 +7,8 @@ masked tokens.
 Axes: B batch, T frames, Q levels, V codes.
 """
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -27,6 +29,7 @@ from soundstorm_jax.models.codec import Codec
 from soundstorm_jax.models.soundstorm import SoundStorm, parameter_count
 from soundstorm_jax.sampling.soundstorm import make_sampler
 from soundstorm_jax.training import optimizer as optimizer_lib
+from soundstorm_jax.training import soundstorm_start
 from soundstorm_jax.training.metrics import Mean, Metrics
 from soundstorm_jax.training.state import TrainState, new_state
 from soundstorm_jax.training.step import accumulate
@@ -54,9 +57,15 @@ class SoundStormTask:
       config.optimizer, config.steps
     )
     self._sampler = None
-    if config.sample_every and config.codec_weights:
+    if config.codebook_start_batches and not config.codec_weights:
+      raise ValueError(
+        f"codebook_start_batches={config.codebook_start_batches} needs the "
+        "codec of the tokens: set codec_weights"
+      )
+    if config.codec_weights:
       self._codec = load_codec(config.codec_weights, model=config.soundstorm)
-      self._sampler = make_sampler(config.soundstorm, config.sampler)
+      if config.sample_every:
+        self._sampler = make_sampler(config.soundstorm, config.sampler)
 
   def init_state(self, key: Key[Array, ""]) -> TrainState:
     """Fresh parameters, boxed with their logical axes."""
@@ -64,6 +73,31 @@ class SoundStormTask:
     tokens = jnp.zeros((1, 1, self._config.soundstorm.levels), jnp.int32)
     params = self._model.init(key, tokens, frame, None, level=0)["params"]
     return new_state(params, self._optimizer)
+
+  def start_from_data(
+    self,
+    state: TrainState,
+    batches: Iterator[dict[str, Array]],
+    key: Key[Array, ""],
+  ) -> TrainState:
+    """Embeddings and heads from the codec, if `codebook_start_batches`."""
+    count = self._config.codebook_start_batches
+    if count == 0:
+      return state
+    model = self._config.soundstorm
+    books = self._codec.codebooks[: model.levels]
+    counts = [
+      soundstorm_start.count_codes(
+        batch, books, semantic_vocab=model.semantic_vocab
+      )
+      for batch in itertools.islice(batches, count)
+    ]
+    total = jax.tree.map(lambda *parts: sum(parts), *counts)
+    params = soundstorm_start.start_from_codebooks(
+      state.params, books, total, key=key
+    )
+    average = jax.tree.map(jnp.copy, params)
+    return state._replace(params=params, ema_params=average)
 
   def train_step(
     self, state: TrainState, batch: dict[str, Array], key: Key[Array, ""]

@@ -108,21 +108,15 @@ class SoundStreamTask:
   def start_from_data(
     self, state: CodecState, batches: Iterator[dict[str, Array]], key: Array
   ) -> CodecState:
-    """Linear path and codebooks from `codec_training.start_batches` batches."""
+    """Codebooks from `codec_training.start_batches` batches, if any."""
     count = self._config.codec_training.start_batches
     if count == 0:
       return state
     audio = [next(batches)["audio"] for _ in range(count)]
-    codec = self._config.soundstream
-    params = state.params
-    if codec.mdct_hop > 1:
-      params = codec_start.start_linear(codec, params, audio)
-    books = codec_start.start_codebooks(codec, params, audio, key=key)
-    return state._replace(
-      params=params,
-      ema_params=jax.tree.map(jnp.copy, params),
-      codebooks=books,
+    books = codec_start.start_codebooks(
+      self._config.soundstream, state.params, audio, key=key
     )
+    return state._replace(codebooks=books)
 
   def train_step(
     self, state: CodecState, batch: dict[str, Array], key: Array
