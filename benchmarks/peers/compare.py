@@ -229,6 +229,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("--frames", type=int, default=1500, help="50 are a second")
   add("--threads", type=int, default=2, help="of each side")
   add("--repeats", type=int, default=5, help="pairs of runs of each job")
+  add("--jobs", nargs="+", choices=JOBS[:3], default=JOBS[:3], metavar="JOB")
   add("--generations", type=int, default=0, help="pairs of whole generations")
   add("--layers", type=int, help="fewer than the size has: a quick look")
   add("--streams", type=int, default=1, help="the peer's residual streams")
@@ -296,7 +297,9 @@ def main(argv: Sequence[str] | None = None) -> None:
       raise ValueError(f"the sides must make as many passes, got {passes}")
     runs = {}
     for job in JOBS:
-      repeats = args.generations if job == "generate" else args.repeats
+      repeats = args.repeats if job in args.jobs else 0
+      if job == "generate":
+        repeats = args.generations
       if repeats:
         runs[job] = alternate(
           {
@@ -309,6 +312,10 @@ def main(argv: Sequence[str] | None = None) -> None:
   about = {side: worker.about for side, worker in workers.items()}
   summaries = {job: summarize(sides) for job, sides in runs.items()}
   work = 2e-9 * args.frames * conformer.dim * conformer.ff_dim
+  matmul = {}
+  if "matmul" in summaries:
+    matmul["ours"] = work / summaries["matmul"].ours_s
+    matmul["theirs"] = work / summaries["matmul"].theirs_s
   result = {
     "machine": _processor(),
     "frames": args.frames,
@@ -317,10 +324,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     "streams": args.streams,
     "random_weights": True,
     **about,
-    "matmul_gflops": {
-      "ours": work / summaries["matmul"].ours_s,
-      "theirs": work / summaries["matmul"].theirs_s,
-    },
+    "matmul_gflops": matmul,
     "summary": {job: value._asdict() for job, value in summaries.items()},
     "runs": {
       job: {side: [run._asdict() for run in of] for side, of in sides.items()}
@@ -335,8 +339,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     library = "jax" if side == "ours" else "torch"
     print(
       f"{side}: {library} {values[library]}, "
-      f"{values['parameters'] / 1e6:.1f}M parameters, matmul "
-      f"{result['matmul_gflops'][side]:.0f} GFLOP/s"
+      f"{values['parameters'] / 1e6:.1f}M parameters"
+      + (f", matmul {matmul[side]:.0f} GFLOP/s" if matmul else "")
     )
   print(table(summaries))
   line = json.dumps(result)

@@ -127,6 +127,7 @@ def test_refuses(call, message):
     ("--generations=-1", "--generations must be at least 0, got -1"),
     ("--layers=0", "--layers must be at least 1, got 0"),
     ("--streams=0", "--streams must be at least 1, got 0"),
+    ("--jobs=nap", "invalid choice: 'nap'"),
     ("--size=vast", "--size must be one of .*, got 'vast'"),
   ],
 )
