@@ -140,7 +140,7 @@ def benchmark(
   rng = np.random.default_rng(0)
   row = jax.ShapeDtypeStruct((1, 1), jnp.int32)
   tokens = jax.ShapeDtypeStruct((1, 1, model.levels), jnp.int32)
-  params = _random_params(
+  params = random_params(
     lambda key, tokens, row: SoundStorm(model).init(
       key, tokens, row, None, level=0
     ),
@@ -151,7 +151,7 @@ def benchmark(
   books = (codec_config.levels, codec_config.codes, codec_config.dim)
   codec = Codec(
     codec_config,
-    params=_random_params(SoundStream(codec_config).init, (audio,), rng=rng),
+    params=random_params(SoundStream(codec_config).init, (audio,), rng=rng),
     codebooks=jnp.asarray(rng.standard_normal(books, np.float32)),
   )
 
@@ -209,7 +209,7 @@ def benchmark(
   )
 
 
-def _random_params(
+def random_params(
   init: Callable[..., Any],
   inputs: tuple[jax.ShapeDtypeStruct, ...],
   *,

@@ -94,6 +94,7 @@ def attention(
   value: Float[Array, "B S H K"],
   *,
   valid: Bool[Array, "B S"] | None,
+  loop_heads: bool = False,
 ) -> Float[Array, "B T H K"]:
   """Scaled dot-product attention; the one place where attention is computed.
 
@@ -105,29 +106,48 @@ def attention(
     key: keys.
     value: values.
     valid: the frames that may be attended to; None for all.
+    loop_heads: one head after the other. The numbers are the same; memory
+      holds the scores of one head, which is faster on CPU, where those of all
+      do not fit the cache, and slower elsewhere.
   """
-  dtype, scale = query.dtype, query.shape[-1] ** -0.5
+  query = query * query.shape[-1] ** -0.5
   # Heads before frames: XLA on CPU is faster when the batch axes of both
   # products lead than it is with `jax.nn.dot_product_attention`'s layout.
-  query, key, value = (
-    x.transpose(0, 2, 1, 3) for x in (query * scale, key, value)
+  if loop_heads:
+    heads = tuple(x.transpose(2, 0, 1, 3) for x in (query, key, value))
+    x = jax.lax.map(lambda head: _attend(*head, valid=valid), heads)
+    return x.transpose(1, 2, 0, 3)
+  query, key, value = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
+  x = _attend(
+    query, key, value, valid=None if valid is None else valid[:, None, :]
   )
+  return x.transpose(0, 2, 1, 3)
+
+
+def _attend(
+  query: Float[Array, "*batch T K"],
+  key: Float[Array, "*batch S K"],
+  value: Float[Array, "*batch S K"],
+  *,
+  valid: Bool[Array, "*#batch S"] | None,
+) -> Float[Array, "*batch T K"]:
+  """Attention of scaled queries; every axis but the last two is a batch."""
+  dtype = query.dtype
   scores = jnp.einsum(
-    "bhtk,bhsk->bhts", query, key, preferred_element_type=jnp.float32
+    "...tk,...sk->...ts", query, key, preferred_element_type=jnp.float32
   )
   if valid is not None:
-    scores = jnp.where(valid[:, None, None, :], scores, _MASKED_SCORE)
+    scores = jnp.where(valid[..., None, :], scores, _MASKED_SCORE)
   top = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
   weights = jnp.exp(scores - top)
   # Divided after the product, over K columns and not over T.
   x = jnp.einsum(
-    "bhts,bhsk->bhtk",
+    "...ts,...sk->...tk",
     weights.astype(dtype),
     value,
     preferred_element_type=jnp.float32,
   )
-  x = x / weights.sum(-1, keepdims=True)
-  return x.astype(dtype).transpose(0, 2, 1, 3)
+  return (x / weights.sum(-1, keepdims=True)).astype(dtype)
 
 
 def depthwise_convolution(
@@ -203,6 +223,7 @@ class SelfAttention(nn.Module):
   """LayerNorm, multi-head self-attention with rotary positions."""
 
   config: ConformerConfig
+  loop_heads: bool = False
 
   @nn.compact
   def __call__(
@@ -231,6 +252,7 @@ class SelfAttention(nn.Module):
       apply_rotary(key, angles),
       value,
       valid=valid,
+      loop_heads=self.loop_heads,
     )
     return nn.DenseGeneral(
       config.dim,
@@ -290,6 +312,7 @@ class ConformerBlock(nn.Module):
 
   config: ConformerConfig
   deterministic: bool = True
+  loop_heads: bool = False
 
   @nn.compact
   def __call__(
@@ -309,7 +332,7 @@ class ConformerBlock(nn.Module):
     with jax.named_scope("feed_forward_in"):
       x = add(x, FeedForward(config, name="feed_forward_in")(x), scale=0.5)
     with jax.named_scope("attention"):
-      update = SelfAttention(config, name="attention")(
+      update = SelfAttention(config, self.loop_heads, name="attention")(
         x, valid=valid, angles=angles
       )
       x = add(x, update)
@@ -327,9 +350,14 @@ class Conformer(nn.Module):
   0 under `layers` and the program is compiled for one block; without it they
   are `layer_0`, `layer_1`, ... (`stack_layers` and `unstack_layers` convert).
   With `config.remat` a block's activations are recomputed in the backward pass.
+
+  Attributes:
+    config: sizes, dtype, how it is compiled.
+    loop_heads: see `attention`.
   """
 
   config: ConformerConfig
+  loop_heads: bool = False
 
   @nn.compact
   def __call__(
@@ -375,9 +403,11 @@ class Conformer(nn.Module):
         length=config.layers,
         metadata_params={nn.PARTITION_NAME: "layers"},
       )
-      return stack(config, deterministic, name="layers")(x, valid, angles)[0]
+      layers = stack(config, deterministic, self.loop_heads, name="layers")
+      return layers(x, valid, angles)[0]
     for i in range(config.layers):
-      x, _ = block(config, deterministic, name=f"layer_{i}")(x, valid, angles)
+      layer = block(config, deterministic, self.loop_heads, name=f"layer_{i}")
+      x, _ = layer(x, valid, angles)
     return x
 
 

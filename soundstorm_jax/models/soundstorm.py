@@ -36,9 +36,14 @@ class SoundStorm(nn.Module):
       `config.null_semantic_id` where dropped (for classifier-free guidance).
     valid: the frames that hold data; None when all do, which is faster.
     deterministic: no dropout; with it off, a `dropout` RNG is needed.
+
+  Attributes:
+    config: sizes.
+    loop_heads: see `conformer.attention`.
   """
 
   config: SoundStormConfig
+  loop_heads: bool = False
 
   def setup(self):
     config = self.config
@@ -58,7 +63,7 @@ class SoundStorm(nn.Module):
       nn.with_logical_partitioning(embedding_init, ("table", "embed")),
       (config.semantic_vocab + 1, dim),
     )
-    self.conformer = Conformer(config.conformer)
+    self.conformer = Conformer(config.conformer, self.loop_heads)
     self.head_kernel = self.param(
       "head_kernel",
       nn.with_logical_partitioning(

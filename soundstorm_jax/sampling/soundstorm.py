@@ -40,7 +40,12 @@ def make_sampler(
       f"iterations must have one entry for each of the {model.levels} levels, "
       f"got {sampler.iterations}"
     )
-  network = SoundStorm(model)
+  # Chosen where it is compiled for, and not where it is traced. Without a
+  # gradient: that would keep what either way needs.
+  networks = {
+    "cpu": SoundStorm(model, loop_heads=True),
+    "default": SoundStorm(model),
+  }
 
   @jax.jit
   def sample(
@@ -55,8 +60,14 @@ def make_sampler(
     valid = jnp.arange(semantic.shape[1]) < length[:, None]
 
     def conditioned_on(conditioning):
-      return lambda tokens, level: network.apply(
-        params, tokens, conditioning, valid, level=level
+      ways = {
+        platform: lambda tokens, level, network=network: network.apply(
+          params, tokens, conditioning, valid, level=level
+        )
+        for platform, network in networks.items()
+      }
+      return lambda tokens, level: jax.lax.platform_dependent(
+        tokens, level, **ways
       )
 
     logits_fn = conditioned_on(semantic)

@@ -168,6 +168,38 @@ def test_refuses_another_width(params):
     conformer.Conformer(CONFIG).apply(params, X[:, :, :16])
 
 
+@pytest.mark.parametrize("valid", [VALID, None])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_heads_in_a_loop_are_the_same_heads(params, valid, dtype):
+  config = dataclasses.replace(CONFIG, dtype=dtype)
+
+  def run(loop_heads):
+    y = conformer.Conformer(config, loop_heads).apply(params, X, valid)
+    return np.asarray(y, np.float32)
+
+  at_once, looped = run(False), run(True)
+  np.testing.assert_allclose(
+    looped, at_once, atol=1e-5 if dtype == "float32" else 0.1
+  )
+  assert at_once.std() > 0.1
+
+
+def test_heads_in_a_loop_need_the_scores_of_one():
+  shape = jax.ShapeDtypeStruct((1, 64, 8, 4), jnp.float32)
+
+  def scratch(loop_heads):
+    attend = jax.jit(
+      lambda q, k, v: conformer.attention(
+        q, k, v, valid=None, loop_heads=loop_heads
+      )
+    )
+    compiled = attend.lower(shape, shape, shape).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  all_scores = 8 * 64 * 64 * 4
+  assert scratch(False) >= all_scores > 2 * scratch(True)
+
+
 def test_stacking_and_unstacking_are_inverse(params):
   again = conformer.stack_layers(conformer.unstack_layers(params["params"]))
   jax.tree.map(np.testing.assert_array_equal, again, params["params"])

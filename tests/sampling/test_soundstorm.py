@@ -110,3 +110,21 @@ def test_guidance_uses_the_dropped_conditioning(params, requests):
 def test_refuses_another_number_of_levels():
   with pytest.raises(ValueError, match="each of the 3 levels"):
     make_sampler(MODEL, SamplerConfig())
+
+
+def test_heads_are_looped_over_on_cpu_alone(params, requests):
+  """Where it is compiled for decides, not where that is done."""
+  trace = make_sampler(MODEL, SamplerConfig(iterations=ITERATIONS)).trace(
+    params, **requests
+  )
+  heads = MODEL.conformer.heads
+  one, all_at_once = (
+    f"tensor<{shape}x{T}x{T}xf32>" for shape in (B, f"{B}x{heads}")
+  )
+  for platform, present, absent in (
+    ("cpu", one, all_at_once),
+    ("tpu", all_at_once, one),
+  ):
+    text = trace.lower(lowering_platforms=(platform,)).as_text()
+    assert present in text, platform
+    assert absent not in text, platform

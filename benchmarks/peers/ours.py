@@ -1,0 +1,116 @@
+"""Our side: soundstorm_jax, at the sizes of the paper, a worker of `compare`.
+
+Axes: B batch, T frames, Q levels, V codes, D model width.
+"""
+
+import argparse
+import dataclasses
+import os
+import platform
+
+from benchmarks.peers.worker import pin, serve
+
+
+def main() -> None:
+  """The worker."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--size", required=True)
+  parser.add_argument("--frames", type=int, required=True)
+  parser.add_argument("--threads", type=int, required=True)
+  parser.add_argument("--layers", type=int, required=True)
+  args = parser.parse_args()
+  # Before jax is imported: it counts the processors then.
+  pin(args.threads)
+  os.environ["JAX_PLATFORMS"] = "cpu"
+
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+
+  from soundstorm_jax.api import default_sampler
+  from soundstorm_jax.benchmark import SIZES, random_params
+  from soundstorm_jax.models.conformer import Conformer
+  from soundstorm_jax.models.soundstorm import SoundStorm
+  from soundstorm_jax.sampling.soundstorm import make_sampler
+
+  model = SIZES[args.size].model
+  width = dataclasses.replace(model.conformer, layers=args.layers)
+  model, frames = dataclasses.replace(model, conformer=width), args.frames
+  rng = np.random.default_rng(0)
+  network = SoundStorm(model, loop_heads=True)
+  params = random_params(
+    lambda key, tokens, row: network.init(key, tokens, row, None, level=0),
+    (
+      jax.ShapeDtypeStruct((1, 1, model.levels), jnp.int32),
+      jax.ShapeDtypeStruct((1, 1), jnp.int32),
+    ),
+    rng=rng,
+  )
+  semantic = jnp.asarray(
+    rng.integers(0, model.semantic_vocab, (1, frames), np.int32)
+  )
+  tokens = jnp.full((1, frames, model.levels), model.mask_id, jnp.int32)
+  valid = jnp.ones((1, frames), bool)
+  features = jnp.asarray(
+    rng.standard_normal((1, frames, width.dim), np.float32)
+  )
+  left = jnp.asarray(rng.standard_normal((frames, width.dim), np.float32))
+  right = jnp.asarray(
+    rng.standard_normal((width.dim, width.ff_dim), np.float32)
+  )
+  sampler = default_sampler(model.levels)
+
+  def compiled(function, *inputs, **named):
+    if not hasattr(function, "lower"):
+      function = jax.jit(function)
+    run = function.lower(*inputs, **named).compile()
+    return lambda: jax.block_until_ready(run(*inputs, **named))
+
+  jobs = {
+    "matmul": compiled(jnp.matmul, left, right),
+    "conformer": compiled(
+      lambda params, x, valid: Conformer(width, loop_heads=True).apply(
+        {"params": params}, x, valid
+      ),
+      params["conformer"],
+      features,
+      valid,
+    ),
+    # As the sampler has it on CPU: the level is not known to the compiler.
+    "pass": compiled(
+      lambda params, tokens, semantic, valid, level: network.apply(
+        {"params": params}, tokens, semantic, valid, level=level
+      ),
+      params,
+      tokens,
+      semantic,
+      valid,
+      jnp.int32(0),
+    ),
+    "generate": compiled(
+      make_sampler(model, sampler),
+      {"params": params},
+      semantic,
+      prompt=jnp.zeros_like(tokens),
+      prompt_length=jnp.zeros(1, jnp.int32),
+      length=jnp.full(1, frames, jnp.int32),
+      keys=jax.random.split(jax.random.key(0, impl="threefry2x32"), 1),
+    ),
+  }
+  serve(
+    jobs,
+    {
+      "python": platform.python_version(),
+      "jax": jax.__version__,
+      "threads": len(os.sched_getaffinity(0)),
+      "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
+      "conformer_parameters": sum(
+        leaf.size for leaf in jax.tree.leaves(params["conformer"])
+      ),
+      "passes": sampler.passes,
+    },
+  )
+
+
+if __name__ == "__main__":
+  main()
