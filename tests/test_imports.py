@@ -19,8 +19,8 @@ _ALL_CODE = [
 
 # A part may import its own layer and those below, never one above.
 _LAYERS = (
-  {"config", "config_base", "config_semantic"},
-  {"features", "lapped", "models", "parallel"},
+  {"config", "config_audiolm", "config_base", "config_semantic"},
+  {"features", "flattening", "lapped", "models", "parallel"},
   {"masking", "sampling"},
   {"data", "evaluation", "tokenizers", "training", "weights"},
   {

@@ -45,7 +45,7 @@ _CONV_EXPANSION = 2
 _ROTARY_BASE = 10_000.0
 _NORM_EPSILON = 1e-5
 # Finite, so that a row of nothing else is not NaN.
-_MASKED_SCORE = -1e30
+MASKED_SCORE = -1e30
 _ACTIVATION_AXES = ("act_batch", "act_time", "act_embed")
 
 
@@ -94,6 +94,7 @@ def attention(
   value: Float[Array, "B S H K"],
   *,
   valid: Bool[Array, "B S"] | None,
+  bias: Float[Array, "H T S"] | None = None,
 ) -> Float[Array, "B T H K"]:
   """Scaled dot-product attention; the one place where attention is computed.
 
@@ -105,6 +106,7 @@ def attention(
     key: keys.
     value: values.
     valid: the frames that may be attended to; None for all.
+    bias: added to the scores.
   """
   dtype, scale = query.dtype, query.shape[-1] ** -0.5
   # Heads before frames: XLA on CPU is faster when the batch axes of both
@@ -115,8 +117,10 @@ def attention(
   scores = jnp.einsum(
     "bhtk,bhsk->bhts", query, key, preferred_element_type=jnp.float32
   )
+  if bias is not None:
+    scores = scores + bias
   if valid is not None:
-    scores = jnp.where(valid[:, None, None, :], scores, _MASKED_SCORE)
+    scores = jnp.where(valid[:, None, None, :], scores, MASKED_SCORE)
   top = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
   weights = jnp.exp(scores - top)
   # Divided after the product, over K columns and not over T.
