@@ -49,7 +49,18 @@ from soundstorm_jax.models.transformer import (
 # As in `soundstorm`: nearly uniform predictions at the start.
 _INITIAL_LOGIT_SCALE = 0.1
 
-Caches = tuple[LayerCache, ...]
+
+class Caches(NamedTuple):
+  """What a step needs of the slots before.
+
+  Attributes:
+    layers: keys and values.
+    biases: of the positions, by the distance from -max_distance to
+      max_distance, so that a step has only to look them up.
+  """
+
+  layers: tuple[LayerCache, ...]
+  biases: Float[Array, "H _"]
 
 
 class Prefix(NamedTuple):
@@ -150,27 +161,27 @@ class AudioLM(nn.Module):
       (config.target_levels, config.codes),
     )
 
-  def _bias(
-    self, query: Int[Array, "*T"], key: Int[Array, " S"]
-  ) -> Float[Array, "H *T S"]:
-    """Scores of the positions, before anything is hidden."""
+  def _buckets(self, distance: Int[Array, "*S"]) -> Int[Array, "*S"]:
     config = self.config.transformer
-    buckets = position_buckets(
-      query[..., None] - key,
+    return position_buckets(
+      distance,
       buckets=config.position_buckets,
       max_distance=config.max_distance,
       both_ways=self.config.positions == "time",
     )
-    table = self.position_bias.astype(jnp.float32)
-    if query.ndim == 0:
-      return table[buckets].T
+
+  def _bias(self, positions: Int[Array, " S"]) -> Float[Array, "H S S"]:
+    """Of all slots to all; `MASKED_SCORE` for what comes later."""
+    buckets = self._buckets(positions[:, None] - positions)
     # A product and not a lookup, whose gradient is a slow sum over all pairs.
-    return jnp.einsum(
+    bias = jnp.einsum(
       "tsb,bh->hts",
-      jax.nn.one_hot(buckets, config.position_buckets),
-      table,
+      jax.nn.one_hot(buckets, len(self.position_bias)),
+      self.position_bias.astype(jnp.float32),
       precision="highest",
     )
+    slots = jnp.arange(len(positions))
+    return jnp.where(slots[:, None] < slots, MASKED_SCORE, bias)
 
   def _run(
     self,
@@ -178,7 +189,7 @@ class AudioLM(nn.Module):
     ids: Int[Array, "B M"],
     *,
     deterministic: bool = True,
-  ) -> tuple[Float[Array, "B S D"], Caches]:
+  ) -> tuple[Float[Array, "B S D"], tuple[LayerCache, ...]]:
     """All of [prefix][start][ids]; ids as `flatten` gives them."""
     start = self.config.prefix_vocab
     rows, length = prefix.ids.shape
@@ -192,16 +203,16 @@ class AudioLM(nn.Module):
     positions = slot_positions(
       self.config, prefix=length, targets=count - length
     )
-    bias = self._bias(jnp.asarray(positions), jnp.asarray(positions))
-    later = jnp.arange(count)[:, None] < jnp.arange(count)
-    bias = jnp.where(later, MASKED_SCORE, bias)
     # Nothing is valid beside the start in an empty row, which keeps it finite.
     # What lies beyond a row's end is later than all that counts.
     valid = jnp.pad(
       prefix.valid, ((0, 0), (0, count - length)), constant_values=True
     )
     return self.transformer(
-      x, bias=bias, valid=valid, deterministic=deterministic
+      x,
+      bias=self._bias(jnp.asarray(positions)),
+      valid=valid,
+      deterministic=deterministic,
     )
 
   def __call__(
@@ -263,7 +274,14 @@ class AudioLM(nn.Module):
       raise ValueError(
         f"a window must have at most {frames} frames, got {tokens.shape[1]}"
       )
-    return self._run(prefix, flatten(tokens, codes=self.config.codes))[1]
+    _, layers = self._run(prefix, flatten(tokens, codes=self.config.codes))
+    return Caches(layers, self.distance_biases())
+
+  def distance_biases(self) -> Float[Array, "H _"]:
+    """See `Caches.biases`."""
+    farthest = self.config.transformer.max_distance
+    distances = jnp.arange(-farthest, farthest + 1)
+    return self.position_bias.astype(jnp.float32)[self._buckets(distances)].T
 
   def step(
     self,
@@ -285,7 +303,7 @@ class AudioLM(nn.Module):
     """
     config = self.config
     prefix = prefix_valid.shape[1]
-    slots = caches[0].key.shape[1]
+    slots = caches.layers[0].key.shape[1]
     slot = prefix + index
     first = config.prefix_vocab + 1
     level = (index - 1) % config.target_levels
@@ -296,22 +314,26 @@ class AudioLM(nn.Module):
     positions = jnp.asarray(
       slot_positions(config, prefix=prefix, targets=slots - prefix)
     )
-    bias = self._bias(positions[slot], positions)
+    farthest = config.transformer.max_distance
+    distance = jnp.clip(positions[slot] - positions, -farthest, farthest)
+    bias = caches.biases[:, distance + farthest]
     visible = jnp.arange(slots) <= slot
     bias = jnp.where(visible, bias, MASKED_SCORE)
     hidden = jnp.pad(
       jnp.where(prefix_valid, 0.0, MASKED_SCORE), ((0, 0), (0, slots - prefix))
     )
     bias = (hidden[:, None] + bias).reshape(-1, slots)
-    x, caches = self.transformer(
-      x, bias=bias, caches=caches, slot=slot, write=write
+    x, layers = self.transformer(
+      x, bias=bias, caches=caches.layers, slot=slot, write=write
     )
     level = index % config.target_levels
     kernel = self.head_kernel[level].astype(x.dtype)
     logits = jnp.einsum(
       "vd,db->vb", kernel, x, preferred_element_type=jnp.float32
     )
-    return logits.T + self.head_bias[level], caches
+    # XLA would turn the product round for the transpose's sake, and be slower.
+    logits = jax.lax.optimization_barrier(logits).T
+    return logits + self.head_bias[level], caches._replace(layers=layers)
 
 
 def _check_frames(config: AudioLMConfig, frames: int, prefix: Prefix) -> None:

@@ -296,4 +296,4 @@ def grow(caches: Caches, slots: int) -> Caches:
   def one(x: jax.Array) -> jax.Array:
     return jnp.pad(x, ((0, 0), (0, max(0, slots - x.shape[1])), (0, 0)))
 
-  return jax.tree.map(one, caches)
+  return caches._replace(layers=jax.tree.map(one, caches.layers))

@@ -18,7 +18,7 @@ from soundstorm_jax.config import (
   AudioLMStages,
 )
 from soundstorm_jax.flattening import windows
-from soundstorm_jax.models.audiolm import decoding_config
+from soundstorm_jax.models.audiolm import AudioLM, Caches, decoding_config
 from soundstorm_jax.models.transformer import LayerCache
 from soundstorm_jax.sampling.audiolm import step_fn
 
@@ -133,9 +133,10 @@ def make_steps(
       )
       return jnp.argmax(logits, axis=-1).astype(jnp.int32), caches
 
-    caches = tuple(
-      LayerCache(empty, empty) for _ in range(config.transformer.layers)
-    )
+    layers = (LayerCache(empty, empty),) * config.transformer.layers
+    network = AudioLM(config)
+    biases = network.apply({"params": params}, method="distance_biases")
+    caches = Caches(layers, biases)
     return lax.fori_loop(0, steps, body, (tokens, caches))[0]
 
   return run
