@@ -276,13 +276,13 @@ class Transformer(nn.Module):
     self,
     x: Float[Array, "B S D"] | Float[Array, "D B"],
     *,
-    bias: Float[Array, "*A S"],
+    bias: Float[Array, "... S"],
     valid: Bool[Array, "B S"] | None = None,
     caches: tuple[LayerCache, ...] = (),
     slot: Int[Array, ""] | None = None,
     write: Bool[Array, " B"] | None = None,
     deterministic: bool = True,
-  ) -> tuple[Float[Array, "*A"], tuple[LayerCache, ...]]:
+  ) -> tuple[Float[Array, "..."], tuple[LayerCache, ...]]:
     """Whole sequences; or, with caches, one new token a row.
 
     Args:

@@ -11,7 +11,7 @@ Axes: B batch, N tokens of a window, V codes.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from soundstorm_jax.sampling.decode import check_keys
 Cache = TypeVar("Cache")
 
 
+@runtime_checkable
 class StepFn(Protocol[Cache]):
   """One step of the network."""
 
