@@ -69,8 +69,8 @@ class AudioLMConfig:
       frames.
     positions: what relative positions measure. "sequence", as in the paper:
       places in the sequence, to which the conditioning is a prefix. "time":
-      time, in acoustic tokens, so that a token finds the conditioning of its
-      own frame at distance zero, and short training runs make use of it.
+      time, in acoustic tokens, so that a token has the conditioning of its own
+      frame beside it, and short training runs make use of it.
     transformer: the network.
   """
 

@@ -63,7 +63,8 @@ def random_params(init, *args, gain=1.0, seed=0, **kwargs):
     name = path[-1].key
     if name == "scale":
       return jnp.ones(leaf.shape)
-    size = 1.0
+    # The model has a gain on position_bias.
+    size = 0.2 if name == "position_bias" else 1.0
     if name not in ("token_embedding", "position_bias"):
       size = gain / 10 if name.startswith("head") else 1.0
       size *= leaf.shape[-1] ** -0.5

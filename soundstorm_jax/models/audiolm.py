@@ -170,6 +170,12 @@ class AudioLM(nn.Module):
       both_ways=self.config.positions == "time",
     )
 
+  def _biases_by_bucket(self) -> Float[Array, "_ H"]:
+    # Scores are sums of products, of a size that grows with the width; without
+    # a gain, an optimizer whose steps are all of one size is slow to get there.
+    gain = math.sqrt(self.config.transformer.dim)
+    return gain * self.position_bias.astype(jnp.float32)
+
   def _bias(self, positions: Int[Array, " S"]) -> Float[Array, "H S S"]:
     """Of all slots to all; `MASKED_SCORE` for what comes later."""
     buckets = self._buckets(positions[:, None] - positions)
@@ -177,7 +183,7 @@ class AudioLM(nn.Module):
     bias = jnp.einsum(
       "tsb,bh->hts",
       jax.nn.one_hot(buckets, len(self.position_bias)),
-      self.position_bias.astype(jnp.float32),
+      self._biases_by_bucket(),
       precision="highest",
     )
     slots = jnp.arange(len(positions))
@@ -281,7 +287,7 @@ class AudioLM(nn.Module):
     """See `Caches.biases`."""
     farthest = self.config.transformer.max_distance
     distances = jnp.arange(-farthest, farthest + 1)
-    return self.position_bias.astype(jnp.float32)[self._buckets(distances)].T
+    return self._biases_by_bucket()[self._buckets(distances)].T
 
   def step(
     self,
