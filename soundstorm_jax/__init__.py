@@ -11,14 +11,17 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_API = (
-  "Generated",
-  "Request",
-  "SpeechModel",
-  "SpeechTokens",
-  "Times",
-  "load",
-)
+# Where each of them is.
+_API = {
+  "AudioLMModel": "audiolm",
+  "Generated": "api",
+  "Request": "api",
+  "SpeechModel": "api",
+  "SpeechTokens": "api",
+  "Times": "api",
+  "load": "api",
+  "load_audiolm": "audiolm",
+}
 
 __all__ = ["__version__", *_API]
 
@@ -26,7 +29,7 @@ __all__ = ["__version__", *_API]
 def __getattr__(name: str) -> Any:
   if name not in _API:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-  return getattr(importlib.import_module(f"{__name__}.api"), name)
+  return getattr(importlib.import_module(f"{__name__}.{_API[name]}"), name)
 
 
 def __dir__() -> list[str]:

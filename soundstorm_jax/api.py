@@ -29,7 +29,14 @@ import numpy as np
 import soxr
 from jaxtyping import Float, Int
 
-from soundstorm_jax.config import SamplerConfig, SoundStormConfig, from_mapping
+from soundstorm_jax.config import (
+  AudioLMSamplerConfig,
+  AudioLMStages,
+  SamplerConfig,
+  SoundStormConfig,
+  from_mapping,
+)
+from soundstorm_jax.models.soundstorm import parameter_count
 from soundstorm_jax.requests import (
   Generated,
   Limits,
@@ -55,9 +62,16 @@ SHIPPED = pathlib.Path(__file__).parent / "shipped" / "small"
 # The last is 41 s at 50 frames/s.
 BUCKETS = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 
+# SoundStorm's, or those of AudioLM, its baseline (`audiolm`).
+ModelConfig = SoundStormConfig | AudioLMStages
+AnySampler = SamplerConfig | AudioLMSamplerConfig
+
 
 class SpeechModel:
   """SoundStorm with the tokenizers that its tokens come from.
+
+  `audiolm.AudioLMModel` is the same for AudioLM: what takes the one takes the
+  other.
 
   Attributes:
     config: SoundStorm's sizes.
@@ -89,13 +103,13 @@ class SpeechModel:
 
   def __init__(
     self,
-    config: SoundStormConfig,
+    config: ModelConfig,
     *,
     params: Any,
     codec: SoundStreamTokenizer,
     semantic_tokenizer: Tokenizer,
     batch_size: int = 4,
-    sampler: SamplerConfig | None = None,
+    sampler: AnySampler | None = None,
     buckets: Sequence[int] = BUCKETS,
     soundstorm_fingerprint: str = "",
   ):
@@ -134,8 +148,8 @@ class SpeechModel:
       "soundstream": codec.fingerprint,
       "semantic": semantic_tokenizer.fingerprint,
     }
-    self._variables = {"params": jax.tree.map(jnp.asarray, params)}
-    self._samplers: dict[tuple[int, SamplerConfig], Callable] = {}
+    self._variables = self._prepare(params)
+    self._samplers: dict[tuple[tuple[int, int], AnySampler], Callable] = {}
     self._decoders: dict[tuple[int, int], Callable] = {}
 
   def encode(
@@ -182,7 +196,7 @@ class SpeechModel:
     prompt_rate: int | None = None,
     seed: int = 0,
     frames: int | None = None,
-    sampler: SamplerConfig | None = None,
+    sampler: AnySampler | None = None,
   ) -> Float[np.ndarray, "M"]:
     """Generates one utterance; `generate_batch` makes many and tells the times.
 
@@ -209,7 +223,7 @@ class SpeechModel:
     self,
     requests: Iterable[Request],
     *,
-    sampler: SamplerConfig | None = None,
+    sampler: AnySampler | None = None,
   ) -> list[Generated]:
     """Generates utterances, in as few batches as their lengths allow.
 
@@ -226,24 +240,25 @@ class SpeechModel:
     """
     sampler = sampler or self.sampler
     rows = [lay_out(request, self.limits) for request in requests]
-    by_bucket = collections.defaultdict(list)
+    by_shape = collections.defaultdict(list)
     for number, row in enumerate(rows):
-      by_bucket[row.bucket].append(number)
+      by_shape[self._shape(row)].append(number)
     results: dict[int, Generated] = {}
-    for bucket, numbers in sorted(by_bucket.items()):
+    for shape, numbers in sorted(by_shape.items()):
       for first in range(0, len(numbers), self.batch_size):
         batch = numbers[first : first + self.batch_size]
-        made = self._run([rows[number] for number in batch], bucket, sampler)
+        made = self._run([rows[number] for number in batch], shape, sampler)
         results |= dict(zip(batch, made, strict=True))
     return [results[number] for number in range(len(rows))]
 
   def _run(
-    self, rows: list[Row], bucket: int, sampler: SamplerConfig
+    self, rows: list[Row], shape: tuple[int, int], sampler: AnySampler
   ) -> list[Generated]:
     """Runs one batch."""
+    bucket, prompt_bucket = shape
     began = time.perf_counter()
-    is_new = (bucket, sampler) not in self._samplers
-    sample = self._sampler(bucket, sampler)
+    is_new = (shape, sampler) not in self._samplers
+    sample = self._sampler(shape, sampler)
     decode = self._decoder(bucket, self.config.levels)
     compile_s = time.perf_counter() - began if is_new else 0.0
 
@@ -253,7 +268,7 @@ class SpeechModel:
     tokens = sample(
       self._variables,
       np.stack([pad(row.semantic, bucket) for row in batch]),
-      prompt=np.stack([pad(row.prompt, bucket) for row in batch]),
+      prompt=np.stack([pad(row.prompt, prompt_bucket) for row in batch]),
       prompt_length=np.array([len(row.prompt) for row in batch], np.int32),
       length=np.array([len(row.semantic) for row in batch], np.int32),
       keys=_keys([row.seed for row in batch]),
@@ -270,7 +285,7 @@ class SpeechModel:
       compile_s=compile_s,
       sample_s=sample_s,
       decode_s=decode_s,
-      passes=sampler.passes * (2 if sampler.guidance_scale else 1),
+      passes=self._passes(batch, sampler),
       requests=len(rows),
       audio_s=frames * self.hop / self.sample_rate,
     )
@@ -289,19 +304,44 @@ class SpeechModel:
       )
     return results
 
-  def _sampler(self, bucket: int, sampler: SamplerConfig) -> Callable:
-    """The compiled sampler for batches of one length."""
-    key = (bucket, sampler)
+  def facts(self) -> dict[str, str]:
+    """The model and its sampler in words, for reports."""
+    million = parameter_count(self.config) / 1e6
+    return {
+      "Model": f"SoundStorm, {million:.1f} million parameters",
+      "Sampling": f"{self.sampler.passes} passes: {self.sampler.iterations}",
+    }
+
+  def _prepare(self, params: Any) -> dict[str, Any]:
+    """What the sampler takes as parameters."""
+    return {"params": jax.tree.map(jnp.asarray, params)}
+
+  def _shape(self, row: Row) -> tuple[int, int]:
+    """Frames of a row's batch, and of the prompts there."""
+    return row.bucket, row.bucket
+
+  def _passes(self, batch: list[Row], sampler: AnySampler) -> int:
+    """Of the networks, one after another, for a batch."""
+    del batch
+    return sampler.passes * (2 if sampler.guidance_scale else 1)
+
+  def _make_sampler(self, sampler: AnySampler) -> Callable:
+    """The jitted sampler."""
+    return make_sampler(self.config, sampler)
+
+  def _sampler(self, shape: tuple[int, int], sampler: AnySampler) -> Callable:
+    """The compiled sampler for batches of one shape."""
+    key = (shape, sampler)
     if key not in self._samplers:
-      rows, levels = self.batch_size, self.config.levels
+      rows, (frames, prompt_frames) = self.batch_size, shape
 
       def ints(*shape):
         return jax.ShapeDtypeStruct(shape, jnp.int32)
 
-      lowered = make_sampler(self.config, sampler).lower(
+      lowered = self._make_sampler(sampler).lower(
         self._variables,
-        ints(rows, bucket),
-        prompt=ints(rows, bucket, levels),
+        ints(rows, frames),
+        prompt=ints(rows, prompt_frames, self.config.levels),
         prompt_length=ints(rows),
         length=ints(rows),
         keys=jax.eval_shape(lambda: _keys([0] * rows)),
@@ -343,7 +383,7 @@ def load(
     ValueError: a file holds something else, or they do not fit together.
   """
   if compilation_cache is not None:
-    _keep_compiled(compilation_cache)
+    keep_compiled(compilation_cache)
   path = pathlib.Path(SHIPPED if path is None else path)
   file = path / "soundstorm.safetensors"
   weights = load_weights(file)
@@ -383,7 +423,8 @@ def _encode(
   return encode_utterances(tokenizer, [audio], batch_size=1)[0]
 
 
-def _keep_compiled(folder: str | pathlib.Path) -> None:
+def keep_compiled(folder: str | pathlib.Path) -> None:
+  """Keeps what this process compiles from now on for later ones."""
   from jax.experimental.compilation_cache import compilation_cache as cache
 
   jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -13,6 +13,12 @@ import dataclasses
 import math
 
 # Whoever reads a config finds all that belongs to it here.
+from soundstorm_jax.config_audiolm import (
+  AudioLMConfig,
+  AudioLMSamplerConfig,
+  AudioLMStages,
+  TransformerConfig,
+)
 from soundstorm_jax.config_base import (
   ConformerConfig,
   at_least,
@@ -28,6 +34,9 @@ from soundstorm_jax.config_semantic import (
 )
 
 __all__ = [
+  "AudioLMConfig",
+  "AudioLMSamplerConfig",
+  "AudioLMStages",
   "CodecTrainingConfig",
   "ConformerConfig",
   "DataConfig",
@@ -41,6 +50,7 @@ __all__ = [
   "SoundStormConfig",
   "SoundStreamConfig",
   "TrainConfig",
+  "TransformerConfig",
   "from_mapping",
   "to_mapping",
 ]
@@ -258,8 +268,8 @@ class DataConfig:
   """Where training reads from, and how examples are cut.
 
   Attributes:
-    path: a token dataset folder (SoundStorm) or a folder of audio (codec,
-      k-means).
+    path: a token dataset folder (SoundStorm, AudioLM) or a folder of audio
+      (codec, k-means).
     split: the training split of a token dataset.
     eval_split: its held-out split.
     held_out_speakers: for audio folders, speakers kept for evaluation.
@@ -314,9 +324,10 @@ class TrainConfig:
   """One training run: `task` picks which of the models is trained.
 
   Attributes:
-    task: "soundstorm", "soundstream", "semantic_encoder" or "kmeans".
-    codec_weights: for SoundStorm, the codec that turns evaluation samples into
-      audio; no samples are written without it.
+    task: "soundstorm", "audiolm", "soundstream", "semantic_encoder" or
+      "kmeans".
+    codec_weights: for SoundStorm and AudioLM, the codec that turns evaluation
+      samples into audio; no samples are written without it.
     codebook_start_batches: for SoundStorm, how many batches to count codes in,
       to start from them and the codec's codebooks (`soundstorm_start.py`); 0,
       as in the paper, starts at random.
@@ -340,6 +351,7 @@ class TrainConfig:
   soundstorm: SoundStormConfig = SoundStormConfig()
   masking: MaskingConfig = MaskingConfig()
   sampler: SamplerConfig = SamplerConfig()
+  audiolm: AudioLMConfig = AudioLMConfig()
   soundstream: SoundStreamConfig = SoundStreamConfig()
   codec_training: CodecTrainingConfig = CodecTrainingConfig()
   kmeans: KMeansConfig = KMeansConfig()
@@ -347,7 +359,13 @@ class TrainConfig:
   semantic_training: SemanticTrainingConfig = SemanticTrainingConfig()
 
   def __post_init__(self):
-    tasks = ("soundstorm", "soundstream", "semantic_encoder", "kmeans")
+    tasks = (
+      "soundstorm",
+      "audiolm",
+      "soundstream",
+      "semantic_encoder",
+      "kmeans",
+    )
     if self.task not in tasks:
       raise ValueError(f"task must be one of {tasks}, got {self.task!r}")
     for name in (

@@ -45,7 +45,6 @@ from soundstorm_jax.data.utterances import Utterance, find_utterances
 from soundstorm_jax.evaluation import judges as panel
 from soundstorm_jax.evaluation import pages, summary
 from soundstorm_jax.evaluation.judges import RATE, Judge, Judgement, Sample
-from soundstorm_jax.models.soundstorm import parameter_count
 from soundstorm_jax.requests import Request, next_bucket, pad, split_tokens
 from soundstorm_jax.tokenizers.soundstream import SoundStreamTokenizer
 
@@ -345,11 +344,11 @@ def run(args: argparse.Namespace) -> None:
 
 def _facts(model: api.SpeechModel, times: dict[str, float]) -> dict[str, str]:
   """What the page says at its end."""
-  million = parameter_count(model.config) / 1e6
+  facts = model.facts()
   return {
-    "Model": f"SoundStorm, {million:.1f} million parameters",
+    "Model": facts["Model"],
     "Weights": ", ".join(f"{k} {v}" for k, v in model.fingerprints.items()),
-    "Sampling": f"{model.sampler.passes} passes: {model.sampler.iterations}",
+    "Sampling": facts["Sampling"],
     "Generation": (
       f"{times['audio_s']:.0f} s of speech in {times['run_s']:.0f} s, compiled "
       f"in {times['compile_s']:.0f} s; judged in {times['judges_s']:.0f} s"

@@ -1,4 +1,4 @@
-"""Trains the codec, the semantic tokenizer or SoundStorm.
+"""Trains the codec, the semantic tokenizer, SoundStorm or AudioLM.
 
   python -m soundstorm_jax.train --config=configs/small.py --workdir=runs/small
   python -m soundstorm_jax.train --config=configs/librilight.py \\
@@ -70,6 +70,10 @@ def build_task(config: TrainConfig) -> Task:
     from soundstorm_jax.training.soundstorm_task import SoundStormTask
 
     return SoundStormTask(config)
+  if config.task == "audiolm":
+    from soundstorm_jax.training.audiolm_task import AudioLMTask
+
+    return AudioLMTask(config)
   if config.task == "soundstream":
     from soundstorm_jax.training.soundstream_task import SoundStreamTask
 
@@ -89,11 +93,13 @@ def build_source(config: TrainConfig) -> Source:
     "process_index": jax.process_index(),
     "process_count": jax.process_count(),
   }
-  if config.task == "soundstorm":
+  if config.task in ("soundstorm", "audiolm"):
     from soundstorm_jax.data.tokens import TokenSource
 
     source = TokenSource(config.data, **share)
     _check_sizes(config, source.metadata)
+    if config.task == "audiolm":
+      _check_window(config, source.frames)
     return source
   if config.task == "soundstream":
     from soundstorm_jax.data.audio import AudioSource
@@ -113,12 +119,22 @@ def build_source(config: TrainConfig) -> Source:
 
 def _check_sizes(config: TrainConfig, tokens: Any) -> None:
   """Ids beyond an embedding would be read as its last row, silently."""
+  model = getattr(config, config.task)
   for name in ("levels", "codes", "semantic_vocab"):
-    has, takes = getattr(tokens, name), getattr(config.soundstorm, name)
+    has, takes = getattr(tokens, name), getattr(model, name)
     if has != takes:
       raise ValueError(
-        f"{config.data.path} has {name} {has}, soundstorm.{name} is {takes}"
+        f"{config.data.path} has {name} {has}, {config.task}.{name} is {takes}"
       )
+
+
+def _check_window(config: TrainConfig, frames: int) -> None:
+  limit = config.audiolm.window_frames
+  if frames > limit:
+    raise ValueError(
+      f"data.window_seconds must be at most audiolm.window_frames, {limit}, "
+      f"got {frames} frames"
+    )
 
 
 def train(

@@ -21,7 +21,13 @@ def load(name, *args):
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in FOLDER.glob("*.py")))
 def test_becomes_a_config(name):
-  tasks = ("soundstorm", "soundstream", "semantic_encoder", "kmeans")
+  tasks = (
+    "soundstorm",
+    "audiolm",
+    "soundstream",
+    "semantic_encoder",
+    "kmeans",
+  )
   assert load(name).task in tasks
 
 

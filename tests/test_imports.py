@@ -19,12 +19,13 @@ _ALL_CODE = [
 
 # A part may import its own layer and those below, never one above.
 _LAYERS = (
-  {"config", "config_base", "config_semantic"},
-  {"features", "models", "parallel", "pitch"},
+  {"config", "config_audiolm", "config_base", "config_semantic"},
+  {"features", "flattening", "models", "parallel", "pitch"},
   {"masking", "sampling"},
   {"data", "evaluation", "tokenizers", "training", "weights"},
   {
     "align",
+    "audiolm",
     "api",
     "benchmark",
     "demo",

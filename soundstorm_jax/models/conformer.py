@@ -45,7 +45,7 @@ _CONV_EXPANSION = 2
 _ROTARY_BASE = 10_000.0
 _NORM_EPSILON = 1e-5
 # Finite, so that a row of nothing else is not NaN.
-_MASKED_SCORE = -1e30
+MASKED_SCORE = -1e30
 _ACTIVATION_AXES = ("act_batch", "act_time", "act_embed")
 
 
@@ -94,6 +94,7 @@ def attention(
   value: Float[Array, "B S H K"],
   *,
   valid: Bool[Array, "B S"] | None,
+  bias: Float[Array, "H T S"] | None = None,
   loop_heads: bool = False,
 ) -> Float[Array, "B T H K"]:
   """Scaled dot-product attention; the one place where attention is computed.
@@ -106,6 +107,7 @@ def attention(
     key: keys.
     value: values.
     valid: the frames that may be attended to; None for all.
+    bias: added to the scores.
     loop_heads: one head after the other. The numbers are the same; memory
       holds the scores of one head, which is faster on CPU, where those of all
       do not fit the cache, and slower elsewhere.
@@ -113,13 +115,19 @@ def attention(
   query = query * query.shape[-1] ** -0.5
   # Heads before frames: XLA on CPU is faster when the batch axes of both
   # products lead than it is with `jax.nn.dot_product_attention`'s layout.
+  if loop_heads and bias is not None:
+    raise ValueError("loop_heads takes no bias, got one")
   if loop_heads:
     heads = tuple(x.transpose(2, 0, 1, 3) for x in (query, key, value))
     x = jax.lax.map(lambda head: _attend(*head, valid=valid), heads)
     return x.transpose(1, 2, 0, 3)
   query, key, value = (x.transpose(0, 2, 1, 3) for x in (query, key, value))
   x = _attend(
-    query, key, value, valid=None if valid is None else valid[:, None, :]
+    query,
+    key,
+    value,
+    valid=None if valid is None else valid[:, None, :],
+    bias=bias,
   )
   return x.transpose(0, 2, 1, 3)
 
@@ -130,14 +138,17 @@ def _attend(
   value: Float[Array, "*batch S K"],
   *,
   valid: Bool[Array, "*#batch S"] | None,
+  bias: Float[Array, "H T S"] | None = None,
 ) -> Float[Array, "*batch T K"]:
   """Attention of scaled queries; every axis but the last two is a batch."""
   dtype = query.dtype
   scores = jnp.einsum(
     "...tk,...sk->...ts", query, key, preferred_element_type=jnp.float32
   )
+  if bias is not None:
+    scores = scores + bias
   if valid is not None:
-    scores = jnp.where(valid[..., None, :], scores, _MASKED_SCORE)
+    scores = jnp.where(valid[..., None, :], scores, MASKED_SCORE)
   top = jax.lax.stop_gradient(scores.max(-1, keepdims=True))
   weights = jnp.exp(scores - top)
   # Divided after the product, over K columns and not over T.

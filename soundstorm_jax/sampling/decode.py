@@ -63,11 +63,7 @@ def decode(
       f"config.iterations must have one entry for each of the {levels} "
       f"levels, got {config.iterations}"
     )
-  implementation = str(jax.random.key_impl(keys))
-  if implementation != "threefry2x32":
-    raise ValueError(
-      f"keys must be threefry2x32 keys, got {implementation} keys"
-    )
+  check_keys(keys)
   frame = jnp.arange(frames)
   within = frame < length[:, None]
   wanted = within & (frame >= prompt_length[:, None])
@@ -110,6 +106,19 @@ def decode(
   plan = jax.tree.map(jnp.asarray, cosine_plan(config.iterations))
   tokens, _ = lax.scan(run_pass, tokens, plan)
   return tokens
+
+
+def check_keys(keys: Key[Array, "*B"]) -> None:
+  """Refuses keys whose draws depend on the batch around them.
+
+  Raises:
+    ValueError: they are not threefry keys.
+  """
+  implementation = str(jax.random.key_impl(keys))
+  if implementation != "threefry2x32":
+    raise ValueError(
+      f"keys must be threefry2x32 keys, got {implementation} keys"
+    )
 
 
 def guided_logits_fn(

@@ -30,6 +30,7 @@ _FIXED = (
   "data.window_seconds",
   "data.min_window_seconds",
   "soundstorm",
+  "audiolm",
   "soundstream",
 )
 

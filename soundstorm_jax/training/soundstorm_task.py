@@ -19,24 +19,15 @@ from jax.experimental import multihost_utils
 from jaxtyping import Array, Key
 
 from soundstorm_jax import masking
-from soundstorm_jax.config import (
-  SoundStormConfig,
-  SoundStreamConfig,
-  TrainConfig,
-  from_mapping,
-)
-from soundstorm_jax.models.codec import Codec
+from soundstorm_jax.config import TrainConfig
 from soundstorm_jax.models.soundstorm import SoundStorm, parameter_count
 from soundstorm_jax.sampling.soundstorm import make_sampler
 from soundstorm_jax.training import optimizer as optimizer_lib
 from soundstorm_jax.training import soundstorm_start
+from soundstorm_jax.training.audible import load_codec, write_speech
 from soundstorm_jax.training.metrics import Mean, Metrics
 from soundstorm_jax.training.state import TrainState, new_state
 from soundstorm_jax.training.step import accumulate
-from soundstorm_jax.weights import load_weights
-
-# Examples of a batch that are made audible.
-_SAMPLES = 4
 
 
 class SoundStormTask:
@@ -63,7 +54,11 @@ class SoundStormTask:
         "codec of the tokens: set codec_weights"
       )
     if config.codec_weights:
-      self._codec = load_codec(config.codec_weights, model=config.soundstorm)
+      self._codec = load_codec(
+        config.codec_weights,
+        levels=config.soundstorm.levels,
+        codes=config.soundstorm.codes,
+      )
       if config.sample_every:
         self._sampler = make_sampler(config.soundstorm, config.sampler)
 
@@ -213,16 +208,13 @@ class SoundStormTask:
       keys=jax.random.split(jax.random.key(0), len(length)),
     )
     tokens = multihost_utils.process_allgather(tokens, tiled=True)
-    for name, ids in {"codec": rows["acoustic"], "made": tokens}.items():
-      audio = np.array(self._codec.decode(jnp.asarray(ids[:_SAMPLES])))
-      hop = self._codec.config.hop
-      for row, frames in enumerate(length[:_SAMPLES]):
-        audio[row, frames * hop :] = 0
-      writer.write_audios(
-        step,
-        {f"samples/{name}": audio[..., None]},
-        sample_rate=self._codec.config.sample_rate,
-      )
+    write_speech(
+      {"codec": rows["acoustic"], "made": tokens},
+      length,
+      codec=self._codec,
+      writer=writer,
+      step=step,
+    )
 
   def flops_per_frame(self, frames: int) -> float:
     """Three times the forward pass: matrix products and attention.
@@ -235,23 +227,3 @@ class SoundStormTask:
     unused = (tables + (model.levels - 1) * model.codes) * dim
     attention = 4 * model.conformer.layers * dim * frames
     return 3.0 * (2 * (parameter_count(model) - unused) + attention)
-
-
-def load_codec(path: str, *, model: SoundStormConfig) -> Codec:
-  """The codec whose tokens a model predicts.
-
-  Raises:
-    FileNotFoundError: there is no such file.
-    ValueError: it holds something else, or fewer levels or codes than `model`.
-  """
-  weights = load_weights(path)
-  if weights.kind != "soundstream":
-    raise ValueError(f"{path} must hold soundstream, got {weights.kind!r}")
-  config = from_mapping(SoundStreamConfig, weights.config)
-  if config.levels < model.levels or config.codes != model.codes:
-    raise ValueError(
-      f"{path} has {config.levels} levels of {config.codes} codes, the model "
-      f"{model.levels} of {model.codes}"
-    )
-  arrays = jax.tree.map(jnp.asarray, weights.params)
-  return Codec(config, params=arrays["params"], codebooks=arrays["codebooks"])

@@ -1,0 +1,111 @@
+"""AudioLM's coarse acoustic stage: levels 1 to 4 from semantic tokens.
+
+  python -m soundstorm_jax.train --config=configs/audiolm_coarse.py:small \\
+    --workdir=runs/audiolm_coarse \\
+    --config.data.path=tokens/librispeech-dev-clean
+  python -m soundstorm_jax.export --workdir=runs/audiolm_coarse \\
+    --output=audiolm_coarse.safetensors
+
+and the fine stage with configs/audiolm_fine.py, from the same tokens;
+`soundstorm_jax.load_audiolm` takes both files.
+
+Arguments: `paper` (AudioLM's sizes, windows of 10 s: 160M parameters, for an
+accelerator), `small` (1.9M, which with the fine stage's 3.4M makes 5.3M,
+against 4.9M of configs/small.py, of the same width and depth) and `tiny` (20
+steps, to try it out). None of the first two has been run to its end yet.
+
+`small` differs from the paper in two ways that suit two cores: windows of 6 s,
+and relative positions that measure time (`AudioLMConfig.positions`).
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from soundstorm_jax.config import (
+  AudioLMConfig,
+  DataConfig,
+  MeshConfig,
+  OptimizerConfig,
+  TrainConfig,
+  TransformerConfig,
+  to_mapping,
+)
+
+# Data, steps and optimizer as in librilight.py: AudioLM's are not given.
+PAPER = TrainConfig(
+  task="audiolm",
+  steps=560_000,
+  batch_size=256,
+  log_every=100,
+  eval_every=5000,
+  save_every=5000,
+  sample_every=20_000,
+  mesh=MeshConfig(data=1, fsdp=-1),
+  data=DataConfig(
+    window_seconds=10.0, min_window_seconds=0.0, eval_batches=16, workers=16
+  ),
+  optimizer=OptimizerConfig(lr=3e-4, warmup_steps=5000, ema_decay=0.9999),
+  audiolm=AudioLMConfig(
+    stage="coarse",
+    window_frames=500,
+    transformer=TransformerConfig(
+      dim=1024,
+      layers=12,
+      heads=16,
+      ff_dim=4096,
+      dropout=0.1,
+      scan_layers=True,
+      remat=True,
+      dtype="bfloat16",
+    ),
+  ),
+)
+
+SMALL = TrainConfig(
+  task="audiolm",
+  steps=1250,
+  batch_size=8,
+  log_every=25,
+  eval_every=300,
+  save_every=150,
+  data=DataConfig(window_seconds=6.0, min_window_seconds=1.0, eval_batches=8),
+  optimizer=OptimizerConfig(
+    lr=3e-3, warmup_steps=100, final_lr_ratio=0.02, ema_decay=0.99
+  ),
+  audiolm=AudioLMConfig(
+    stage="coarse",
+    # That of the shipped semantic tokens.
+    semantic_vocab=500,
+    window_frames=300,
+    positions="time",
+    transformer=TransformerConfig(
+      dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
+    ),
+  ),
+)
+
+TINY = dataclasses.replace(
+  SMALL,
+  steps=20,
+  log_every=5,
+  eval_every=10,
+  save_every=10,
+  keep_checkpoints=2,
+  data=DataConfig(window_seconds=2.0, min_window_seconds=1.0, eval_batches=2),
+  optimizer=OptimizerConfig(lr=3e-3, warmup_steps=10, ema_decay=0.9),
+  audiolm=dataclasses.replace(
+    SMALL.audiolm,
+    transformer=TransformerConfig(
+      dim=32, layers=2, heads=2, ff_dim=64, scan_layers=False
+    ),
+  ),
+)
+
+
+def get_config(arg: str = "paper") -> ConfigDict:
+  """Every field of `TrainConfig`, so that each can be set by a flag."""
+  configs = {"paper": PAPER, "small": SMALL, "tiny": TINY}
+  if arg not in configs:
+    raise ValueError(f"arg must be paper, small or tiny, got {arg!r}")
+  return ConfigDict(to_mapping(configs[arg]))

@@ -1,0 +1,104 @@
+"""AudioLM's fine acoustic stage: levels 5 to 12 from levels 1 to 4.
+
+  python -m soundstorm_jax.train --config=configs/audiolm_fine.py:small \\
+    --workdir=runs/audiolm_fine \\
+    --config.data.path=tokens/librispeech-dev-clean
+  python -m soundstorm_jax.export --workdir=runs/audiolm_fine \\
+    --output=audiolm_fine.safetensors
+
+Arguments: `paper` (AudioLM's sizes, chunks of 3 s: 172M parameters, for an
+accelerator), `small` (3.4M parameters, most of them of embeddings and heads)
+and `tiny` (20 steps). See configs/audiolm_coarse.py. None of the first two has
+been run to its end yet.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from soundstorm_jax.config import (
+  AudioLMConfig,
+  DataConfig,
+  MeshConfig,
+  OptimizerConfig,
+  TrainConfig,
+  TransformerConfig,
+  to_mapping,
+)
+
+# An utterance's last chunk may be of any length, hence the short windows.
+PAPER = TrainConfig(
+  task="audiolm",
+  steps=560_000,
+  batch_size=256,
+  log_every=100,
+  eval_every=5000,
+  save_every=5000,
+  sample_every=20_000,
+  mesh=MeshConfig(data=1, fsdp=-1),
+  data=DataConfig(
+    window_seconds=3.0, min_window_seconds=0.0, eval_batches=16, workers=16
+  ),
+  optimizer=OptimizerConfig(lr=3e-4, warmup_steps=5000, ema_decay=0.9999),
+  audiolm=AudioLMConfig(
+    stage="fine",
+    window_frames=150,
+    transformer=TransformerConfig(
+      dim=1024,
+      layers=12,
+      heads=16,
+      ff_dim=4096,
+      dropout=0.1,
+      scan_layers=True,
+      remat=True,
+      dtype="bfloat16",
+    ),
+  ),
+)
+
+SMALL = TrainConfig(
+  task="audiolm",
+  steps=1250,
+  batch_size=8,
+  log_every=25,
+  eval_every=300,
+  save_every=150,
+  data=DataConfig(window_seconds=3.0, min_window_seconds=1.0, eval_batches=8),
+  optimizer=OptimizerConfig(
+    lr=3e-3, warmup_steps=100, final_lr_ratio=0.02, ema_decay=0.99
+  ),
+  audiolm=AudioLMConfig(
+    stage="fine",
+    semantic_vocab=500,
+    window_frames=150,
+    positions="time",
+    transformer=TransformerConfig(
+      dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
+    ),
+  ),
+)
+
+TINY = dataclasses.replace(
+  SMALL,
+  steps=20,
+  log_every=5,
+  eval_every=10,
+  save_every=10,
+  keep_checkpoints=2,
+  data=DataConfig(window_seconds=1.0, min_window_seconds=0.5, eval_batches=2),
+  optimizer=OptimizerConfig(lr=3e-3, warmup_steps=10, ema_decay=0.9),
+  audiolm=dataclasses.replace(
+    SMALL.audiolm,
+    transformer=TransformerConfig(
+      dim=32, layers=2, heads=2, ff_dim=64, scan_layers=False
+    ),
+  ),
+)
+
+
+def get_config(arg: str = "paper") -> ConfigDict:
+  """Every field of `TrainConfig`, so that each can be set by a flag."""
+  configs = {"paper": PAPER, "small": SMALL, "tiny": TINY}
+  if arg not in configs:
+    raise ValueError(f"arg must be paper, small or tiny, got {arg!r}")
+  return ConfigDict(to_mapping(configs[arg]))

@@ -1,0 +1,228 @@
+"""Speech by AudioLM's acoustic stages, SoundStorm's baseline, ready to use.
+
+  model = soundstorm_jax.load_audiolm(
+    coarse="audiolm_coarse.safetensors", fine="audiolm_fine.safetensors"
+  )
+  audio = model.generate(tokens.semantic, prompt=voice, seed=0)
+
+It takes and gives what `api.SpeechModel` does.
+
+Axes: B batch.
+"""
+
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from soundstorm_jax import api
+from soundstorm_jax.config import (
+  AudioLMConfig,
+  AudioLMSamplerConfig,
+  AudioLMStages,
+  from_mapping,
+)
+from soundstorm_jax.models.audiolm import decoding_params, parameter_count
+from soundstorm_jax.requests import Row, next_bucket
+from soundstorm_jax.sampling.audiolm import make_sampler
+from soundstorm_jax.sampling.audiolm_cost import (
+  Passes,
+  count_passes,
+  make_steps,
+)
+from soundstorm_jax.tokenizers.base import Tokenizer
+from soundstorm_jax.tokenizers.learned import load_semantic
+from soundstorm_jax.tokenizers.soundstream import SoundStreamTokenizer
+from soundstorm_jax.weights import Weights, fingerprint, load_weights
+
+
+class AudioLMModel(api.SpeechModel):
+  """AudioLM's acoustic stages with the tokenizers of their tokens.
+
+  Batches are of like length and of like prompts: what is known takes one pass,
+  as long as the longest prompt that the batch could have.
+
+  Args:
+    config: the stages' sizes.
+    params: {"coarse": ..., "fine": ...}, as training gives them.
+    codec: its first `config.levels` levels are used.
+    semantic_tokenizer: of any rate.
+    batch_size: rows of every batch.
+    sampler: if None, the paper's temperatures.
+    buckets: see `SpeechModel`.
+    fingerprints: of both stages' weights, by name.
+
+  Raises:
+    ValueError: see `SpeechModel`.
+  """
+
+  def __init__(
+    self,
+    config: AudioLMStages,
+    *,
+    params: Any,
+    codec: SoundStreamTokenizer,
+    semantic_tokenizer: Tokenizer,
+    batch_size: int = 4,
+    sampler: AudioLMSamplerConfig | None = None,
+    buckets: Sequence[int] = api.BUCKETS,
+    fingerprints: dict[str, str] | None = None,
+  ):
+    super().__init__(
+      config,
+      params=params,
+      codec=codec,
+      semantic_tokenizer=semantic_tokenizer,
+      batch_size=batch_size,
+      sampler=sampler or AudioLMSamplerConfig(),
+      buckets=buckets,
+    )
+    del self.fingerprints["soundstorm"]
+    self.fingerprints |= fingerprints or {}
+
+  def facts(self) -> dict[str, str]:
+    """See `SpeechModel`."""
+    coarse, fine = (
+      parameter_count(stage) / 1e6
+      for stage in (self.config.coarse, self.config.fine)
+    )
+    return {
+      "Model": (
+        f"AudioLM's acoustic stages, {coarse:.1f} and {fine:.1f} million "
+        "parameters"
+      ),
+      "Sampling": (
+        f"token by token, temperatures {self.sampler.coarse_temperature} and "
+        f"{self.sampler.fine_temperature}"
+      ),
+    }
+
+  def count_passes(
+    self, rows: Sequence[Row], sampler: AudioLMSamplerConfig | None = None
+  ) -> Passes:
+    """The passes of the networks for a batch, by stage and kind."""
+    return count_passes(
+      self.config,
+      sampler or self.sampler,
+      frames=rows[0].bucket,
+      prompt_length=[len(row.prompt) for row in rows],
+      length=[len(row.semantic) for row in rows],
+    )
+
+  def _prepare(self, params: Any) -> dict[str, Any]:
+    return {
+      stage: decoding_params(getattr(self.config, stage), params[stage])
+      for stage in ("coarse", "fine")
+    }
+
+  def _shape(self, row: Row) -> tuple[int, int]:
+    prompt = len(row.prompt)
+    longest = next_bucket(prompt, self.limits.buckets) if prompt else 0
+    return row.bucket, longest
+
+  def _passes(self, batch: Sequence[Row], sampler: AudioLMSamplerConfig) -> int:
+    return sum(self.count_passes(batch, sampler))
+
+  def _make_sampler(self, sampler: AudioLMSamplerConfig) -> Callable:
+    return make_sampler(self.config, sampler)
+
+
+def load_audiolm(
+  *,
+  coarse: str | pathlib.Path,
+  fine: str | pathlib.Path,
+  path: str | pathlib.Path | None = None,
+  batch_size: int = 4,
+  sampler: AudioLMSamplerConfig | None = None,
+  buckets: Sequence[int] = api.BUCKETS,
+  compilation_cache: str | pathlib.Path | None = None,
+) -> AudioLMModel:
+  """Loads both stages, and the tokenizers whose tokens they are of.
+
+  Args:
+    coarse: file of weights of the coarse stage.
+    fine: likewise of the fine one.
+    path: folder with soundstream.safetensors and semantic.safetensors; those
+      that are shipped if None.
+    batch_size: see `SpeechModel`.
+    sampler: see `AudioLMModel`.
+    buckets: see `SpeechModel`.
+    compilation_cache: see `api.load`.
+
+  Raises:
+    FileNotFoundError: one of the files is missing.
+    ValueError: a file holds something else, or they do not fit together.
+  """
+  if compilation_cache is not None:
+    api.keep_compiled(compilation_cache)
+  path = pathlib.Path(api.SHIPPED if path is None else path)
+  files = {"coarse": coarse, "fine": fine}
+  weights = {stage: _load_stage(file) for stage, file in files.items()}
+  return AudioLMModel(
+    AudioLMStages(
+      **{
+        stage: from_mapping(AudioLMConfig, loaded.config)
+        for stage, loaded in weights.items()
+      }
+    ),
+    params={stage: loaded.params for stage, loaded in weights.items()},
+    codec=SoundStreamTokenizer.load(path / "soundstream.safetensors"),
+    semantic_tokenizer=load_semantic(path / "semantic.safetensors"),
+    batch_size=batch_size,
+    sampler=sampler,
+    buckets=buckets,
+    fingerprints={
+      f"audiolm_{stage}": fingerprint(file) for stage, file in files.items()
+    },
+  )
+
+
+def _load_stage(file: str | pathlib.Path) -> Weights:
+  weights = load_weights(file)
+  if weights.kind != "audiolm":
+    raise ValueError(f"{file} must hold audiolm, got {weights.kind!r}")
+  return weights
+
+
+def time_steps(
+  config: AudioLMConfig,
+  params: Any,
+  *,
+  batch_size: int,
+  frames: int,
+  index: int,
+  steps: int,
+  repeats: int = 1,
+) -> float:
+  """Seconds of one cached step, the median of some runs; compiled before.
+
+  Args:
+    config: of a stage.
+    params: that `decoding_params` gave.
+    batch_size: rows; for the fine stage, each chunk is one.
+    frames: of the window.
+    index: the first of the tokens that are decoded: how long the context is,
+      beside the prefix.
+    steps: of a run.
+    repeats: runs.
+
+  Raises:
+    ValueError: batch_size or repeats below 1, or steps that do not fit.
+  """
+  for name, value in {"batch_size": batch_size, "repeats": repeats}.items():
+    if value < 1:
+      raise ValueError(f"{name} must be at least 1, got {value}")
+  run = make_steps(config, frames=frames, index=index, steps=steps)
+  tokens = jnp.zeros(batch_size, jnp.int32)
+  compiled = run.lower(params, tokens).compile()
+  jax.block_until_ready(compiled(params, tokens))
+  times = []
+  for _ in range(repeats):
+    began = time.perf_counter()
+    jax.block_until_ready(compiled(params, tokens))
+    times.append((time.perf_counter() - began) / steps)
+  return statistics.median(times)
