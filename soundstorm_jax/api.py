@@ -19,7 +19,7 @@ Axes: N and M samples, S semantic tokens, T frames, Q levels.
 import collections
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -94,7 +94,7 @@ class SpeechModel:
       other.
     buckets: lengths in frames that batches have, ascending; the last one is
       the longest possible request, prompt included.
-    soundstorm_fingerprint: of SoundStorm's weights.
+    fingerprints: of the model's own weights, by kind.
 
   Raises:
     ValueError: the three do not fit together, or batch_size or buckets are not
@@ -111,7 +111,7 @@ class SpeechModel:
     batch_size: int = 4,
     sampler: AnySampler | None = None,
     buckets: Sequence[int] = BUCKETS,
-    soundstorm_fingerprint: str = "",
+    fingerprints: Mapping[str, str] | None = None,
   ):
     if config.levels > codec.levels or config.codes != codec.vocabulary:
       raise ValueError(
@@ -144,7 +144,7 @@ class SpeechModel:
     self.sample_rate = codec.sample_rate
     self.hop = codec.codec.config.hop
     self.fingerprints = {
-      "soundstorm": soundstorm_fingerprint,
+      **({"soundstorm": ""} if fingerprints is None else fingerprints),
       "soundstream": codec.fingerprint,
       "semantic": semantic_tokenizer.fingerprint,
     }
@@ -397,7 +397,7 @@ def load(
     batch_size=batch_size,
     sampler=sampler,
     buckets=buckets,
-    soundstorm_fingerprint=fingerprint(file),
+    fingerprints={"soundstorm": fingerprint(file)},
   )
 
 

@@ -80,9 +80,8 @@ class AudioLMModel(api.SpeechModel):
       batch_size=batch_size,
       sampler=sampler or AudioLMSamplerConfig(),
       buckets=buckets,
+      fingerprints=fingerprints or {},
     )
-    del self.fingerprints["soundstorm"]
-    self.fingerprints |= fingerprints or {}
 
   def facts(self) -> dict[str, str]:
     """See `SpeechModel`."""

@@ -138,20 +138,12 @@ def benchmark(
       raise ValueError(f"{name} must be at least 1, got {value}")
   sampler = default_sampler(model.levels)
   rng = np.random.default_rng(0)
-  row = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-  tokens = jax.ShapeDtypeStruct((1, 1, model.levels), jnp.int32)
-  params = random_params(
-    lambda key, tokens, row: SoundStorm(model).init(
-      key, tokens, row, None, level=0
-    ),
-    (tokens, row),
-    rng=rng,
-  )
+  params = random_soundstorm(model, rng=rng)
   audio = jax.ShapeDtypeStruct((1, 2 * codec_config.hop), jnp.float32)
   books = (codec_config.levels, codec_config.codes, codec_config.dim)
   codec = Codec(
     codec_config,
-    params=random_params(SoundStream(codec_config).init, (audio,), rng=rng),
+    params=_random_params(SoundStream(codec_config).init, (audio,), rng=rng),
     codebooks=jnp.asarray(rng.standard_normal(books, np.float32)),
   )
 
@@ -209,7 +201,22 @@ def benchmark(
   )
 
 
-def random_params(
+def random_soundstorm(
+  model: SoundStormConfig, *, rng: np.random.Generator
+) -> Any:
+  """SoundStorm's parameters at random."""
+  row = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+  tokens = jax.ShapeDtypeStruct((1, 1, model.levels), jnp.int32)
+  return _random_params(
+    lambda key, tokens, row: SoundStorm(model).init(
+      key, tokens, row, None, level=0
+    ),
+    (tokens, row),
+    rng=rng,
+  )
+
+
+def _random_params(
   init: Callable[..., Any],
   inputs: tuple[jax.ShapeDtypeStruct, ...],
   *,

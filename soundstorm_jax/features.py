@@ -82,13 +82,22 @@ def frame(
   )
 
 
+def hann(window: int) -> Float[np.ndarray, "W"]:
+  """The periodic Hann window, in double precision."""
+  return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+
+
+def power(spectrum: Complex[Array, "..."]) -> Float[Array, "..."]:
+  """Squared magnitudes, with a gradient at zero."""
+  return jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+
+
 def stft(
   audio: Float[Array, "B N"], *, window: int, hop: int
 ) -> Complex[Array, "B F K"]:
   """Short-time Fourier transform with a periodic Hann window, unpadded."""
-  hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
   frames = frame(audio, window=window, hop=hop)
-  return jnp.fft.rfft(frames * hann.astype(np.float32), axis=-1)
+  return jnp.fft.rfft(frames * hann(window).astype(np.float32), axis=-1)
 
 
 def magnitudes(
@@ -101,8 +110,7 @@ def magnitudes(
   """
   spectrum = stft(audio, window=window, hop=hop) * (2.0 / window)
   # The square root has no finite gradient at zero, and silence is common.
-  power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-  return jnp.sqrt(power + 1e-12)
+  return jnp.sqrt(power(spectrum) + 1e-12)
 
 
 def mel_spectrogram(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from soundstorm_jax.features import frame
+from soundstorm_jax.features import frame, hann, power
 
 LOWEST_HERTZ = 60.0
 _STEPS_PER_OCTAVE = 36
@@ -92,11 +92,10 @@ def periodicity(
   middle = frames[..., (window - hop) // 2 : (window + hop) // 2]
   sounding = jnp.any(middle != 0, axis=-1, keepdims=True)
   frames -= jnp.mean(frames, axis=-1, keepdims=True)
-  hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-  own = np.fft.irfft(np.abs(np.fft.rfft(hann, 2 * window)) ** 2)
-  spectrum = jnp.fft.rfft(frames * hann.astype(np.float32), 2 * window)
-  power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-  correlation = jnp.fft.irfft(power)[..., :window]
+  taper = hann(window)
+  own = np.fft.irfft(np.abs(np.fft.rfft(taper, 2 * window)) ** 2)
+  spectrum = jnp.fft.rfft(frames * taper.astype(np.float32), 2 * window)
+  correlation = jnp.fft.irfft(power(spectrum))[..., :window]
   correlation /= correlation[..., :1] + 1e-6 * window
   correlation /= (own[:window] / own[0]).astype(np.float32)
   lag = sample_rate / candidates()

@@ -28,7 +28,7 @@ def main() -> None:
   import numpy as np
 
   from soundstorm_jax.api import default_sampler
-  from soundstorm_jax.benchmark import SIZES, random_params
+  from soundstorm_jax.benchmark import SIZES, random_soundstorm
   from soundstorm_jax.models.conformer import Conformer
   from soundstorm_jax.models.soundstorm import SoundStorm
   from soundstorm_jax.sampling.soundstorm import make_sampler
@@ -38,14 +38,7 @@ def main() -> None:
   model, frames = dataclasses.replace(model, conformer=width), args.frames
   rng = np.random.default_rng(0)
   network = SoundStorm(model, loop_heads=True)
-  params = random_params(
-    lambda key, tokens, row: network.init(key, tokens, row, None, level=0),
-    (
-      jax.ShapeDtypeStruct((1, 1, model.levels), jnp.int32),
-      jax.ShapeDtypeStruct((1, 1), jnp.int32),
-    ),
-    rng=rng,
-  )
+  params = random_soundstorm(model, rng=rng)
   semantic = jnp.asarray(
     rng.integers(0, model.semantic_vocab, (1, frames), np.int32)
   )

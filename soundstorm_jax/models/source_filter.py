@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 
 from soundstorm_jax import pitch
 from soundstorm_jax.config import SoundStreamConfig
-from soundstorm_jax.features import frame, mel_filterbank
+from soundstorm_jax.features import frame, hann, mel_filterbank, power
 from soundstorm_jax.models.convolutions import CausalConv, ResidualUnit, elu
 
 # Spectra of the decoder per frame, and their windows' length in hops of theirs.
@@ -55,15 +55,14 @@ def analyse(
   hop = config.hop
   window = round(_WINDOW_SECONDS * config.sample_rate)
   frames = pitch.centred_frames(audio, window=window, hop=hop, shift=hop)
-  hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-  spectrum = jnp.fft.rfft(frames * hann.astype(np.float32))
-  power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+  taper = hann(window)
+  spectrum = jnp.fft.rfft(frames * taper.astype(np.float32))
   filters = mel_filterbank(
     window=window, mels=config.dim - 2, sample_rate=config.sample_rate
   )
   # Divided so that noise of variance 1 has power 1 in every band.
-  filters = filters / filters.sum(axis=0) / np.square(hann).sum()
-  bands = jnp.log(power @ filters.astype(np.float32) + _POWER_FLOOR)
+  filters = filters / filters.sum(axis=0) / np.square(taper).sum()
+  bands = jnp.log(power(spectrum) @ filters.astype(np.float32) + _POWER_FLOOR)
   found = pitch.track(
     pitch.periodicity(audio, sample_rate=config.sample_rate, hop=hop, shift=hop)
   )
@@ -187,8 +186,7 @@ class SourceFilterDecoder(nn.Module):
       "pulses": pulses(told.hertz, sample_rate=config.sample_rate, hop=hop),
       "breath": breath(frames, config.hop),
     }
-    shape = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window))
-    shape = shape.astype(np.float32)
+    shape = np.sqrt(hann(window)).astype(np.float32)
     made = 0.0
     for index, name in enumerate(("pulses", "breath")):
       spectrum = jnp.fft.rfft(_windows(sources[name], window, hop) * shape)

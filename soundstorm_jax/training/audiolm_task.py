@@ -28,7 +28,7 @@ from soundstorm_jax.sampling.audiolm import coarse_sampler, fine_sampler
 from soundstorm_jax.training import optimizer as optimizer_lib
 from soundstorm_jax.training.audible import load_codec, write_speech
 from soundstorm_jax.training.metrics import Mean, Metrics
-from soundstorm_jax.training.state import TrainState, new_state
+from soundstorm_jax.training.state import TrainState, new_state, next_state
 from soundstorm_jax.training.step import accumulate
 
 
@@ -82,14 +82,9 @@ class AudioLMTask:
     grads, _, metrics = accumulate(
       loss, state.params, (batch, rows), parts=config.accumulate
     )
-    update = optimizer_lib.update(
-      self._optimizer, grads, params=state.params, opt_state=state.opt_state
+    state, norms = next_state(
+      state, grads, optimizer=self._optimizer, ema_decay=config.ema_decay
     )
-    average = optimizer_lib.update_ema(
-      state.ema_params, update.params, decay=config.ema_decay, step=state.step
-    )
-    state = TrainState(state.step + 1, update.params, update.opt_state, average)
-    norms = {name: Mean.of(value) for name, value in update.norms.items()}
     return state, metrics | norms
 
   def eval_step(

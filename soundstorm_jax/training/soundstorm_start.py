@@ -20,22 +20,33 @@ from jaxtyping import Array, Float, Key
 
 from soundstorm_jax.models import quantizer
 
-# Of initial logits, beside the frequencies'. The output has norm sqrt(D), so
-# that it can be as sure of a code as it needs to be.
-_LOGIT_SCALE = 1.0
+
+class Counts(NamedTuple):
+  """What `count_codes` finds.
+
+  Attributes:
+    codes: how often each code of each level occurs.
+    semantic: how often each semantic token occurs; the last, the null, never.
+    latents: the sum of the latents where it does.
+  """
+
+  codes: Float[Array, "Q V"]
+  semantic: Float[Array, " S"]
+  latents: Float[Array, "S C"]
 
 
 def start_from_codebooks(
   params: dict[str, Any],
   codebooks: Float[Array, "Q V C"],
-  counts: "Counts",
+  counts: Counts,
   *,
   key: Key[Array, ""],
 ) -> dict[str, Any]:
   """SoundStorm's parameters with embeddings and heads from the codec.
 
   Args:
-    params: SoundStorm's; the masks' and semantic embeddings stay.
+    params: SoundStorm's at random; of these the masks' embeddings stay, made
+      smaller, and what the Conformer's parts do before their last matrices.
     codebooks: of the codec, as many levels and codes as SoundStorm has.
     counts: of codes, and of latents by semantic token.
     key: draws the projection.
@@ -74,7 +85,8 @@ def start_from_codebooks(
   return params | {
     "token_embedding": embedding,
     "semantic_embedding": scale * mean @ projection,
-    "head_kernel": _LOGIT_SCALE * jnp.swapaxes(unit @ projection, 1, 2),
+    # The output has norm sqrt(D): it can be as sure of a code as it needs to.
+    "head_kernel": jnp.swapaxes(unit @ projection, 1, 2),
     "head_bias": jnp.log(share),
     "conformer": _without_outputs(params["conformer"]),
   }
@@ -85,23 +97,9 @@ def _without_outputs(conformer: dict[str, Any]) -> dict[str, Any]:
 
   def zeroed(path: tuple, leaf: Array) -> Array:
     names = {part.key for part in path}
-    return leaf * 0 if names & {"project", "out"} else leaf
+    return jnp.zeros_like(leaf) if names & {"project", "out"} else leaf
 
   return jax.tree_util.tree_map_with_path(zeroed, conformer)
-
-
-class Counts(NamedTuple):
-  """What `count_codes` finds.
-
-  Attributes:
-    codes: how often each code of each level occurs.
-    semantic: how often each semantic token occurs; the last, the null, never.
-    latents: the sum of the latents where it does.
-  """
-
-  codes: Float[Array, "Q V"]
-  semantic: Float[Array, " S"]
-  latents: Float[Array, "S C"]
 
 
 def count_codes(

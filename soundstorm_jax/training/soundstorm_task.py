@@ -7,6 +7,7 @@ masked tokens.
 Axes: B batch, T frames, Q levels, V codes.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +27,7 @@ from soundstorm_jax.training import optimizer as optimizer_lib
 from soundstorm_jax.training import soundstorm_start
 from soundstorm_jax.training.audible import load_codec, write_speech
 from soundstorm_jax.training.metrics import Mean, Metrics
-from soundstorm_jax.training.state import TrainState, new_state
+from soundstorm_jax.training.state import TrainState, new_state, next_state
 from soundstorm_jax.training.step import accumulate
 
 
@@ -53,7 +54,8 @@ class SoundStormTask:
         f"codebook_start_batches={config.codebook_start_batches} needs the "
         "codec of the tokens: set codec_weights"
       )
-    if config.codec_weights:
+    uses_codec = config.sample_every or config.codebook_start_batches
+    if uses_codec and config.codec_weights:
       self._codec = load_codec(
         config.codec_weights,
         levels=config.soundstorm.levels,
@@ -81,18 +83,20 @@ class SoundStormTask:
       return state
     model = self._config.soundstorm
     books = self._codec.codebooks[: model.levels]
-    counts = [
+    counts = (
       soundstorm_start.count_codes(
         batch, books, semantic_vocab=model.semantic_vocab
       )
       for batch in itertools.islice(batches, count)
-    ]
-    total = jax.tree.map(lambda *parts: sum(parts), *counts)
+    )
+    # One after another: not all batches' counts need be kept.
+    total = functools.reduce(
+      lambda so_far, part: jax.tree.map(jnp.add, so_far, part), counts
+    )
     params = soundstorm_start.start_from_codebooks(
       state.params, books, total, key=key
     )
-    average = jax.tree.map(jnp.copy, params)
-    return state._replace(params=params, ema_params=average)
+    return new_state(params, self._optimizer)
 
   def train_step(
     self, state: TrainState, batch: dict[str, Array], key: Key[Array, ""]
@@ -113,14 +117,9 @@ class SoundStormTask:
     grads, _, metrics = accumulate(
       loss, state.params, (batch, mask, rows), parts=config.accumulate
     )
-    update = optimizer_lib.update(
-      self._optimizer, grads, params=state.params, opt_state=state.opt_state
+    state, norms = next_state(
+      state, grads, optimizer=self._optimizer, ema_decay=config.ema_decay
     )
-    average = optimizer_lib.update_ema(
-      state.ema_params, update.params, decay=config.ema_decay, step=state.step
-    )
-    state = TrainState(state.step + 1, update.params, update.opt_state, average)
-    norms = {name: Mean.of(value) for name, value in update.norms.items()}
     return state, metrics | norms
 
   def eval_step(

@@ -13,6 +13,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
 from soundstorm_jax.parallel import rules
+from soundstorm_jax.training import optimizer as optimizer_lib
+from soundstorm_jax.training.metrics import Mean, Metrics
 
 
 class TrainState(NamedTuple):
@@ -30,6 +32,23 @@ def new_state(params: Any, optimizer: Any) -> TrainState:
   average = jax.tree.map(jnp.copy, params)
   return TrainState(
     jnp.zeros((), jnp.int32), params, optimizer.init(params), average
+  )
+
+
+def next_state(
+  state: TrainState, grads: Any, *, optimizer: Any, ema_decay: float
+) -> tuple[TrainState, Metrics]:
+  """The state after a step, and the norms of what was done (`Update`)."""
+  update = optimizer_lib.update(
+    optimizer, grads, params=state.params, opt_state=state.opt_state
+  )
+  average = optimizer_lib.update_ema(
+    state.ema_params, update.params, decay=ema_decay, step=state.step
+  )
+  norms = {name: Mean.of(value) for name, value in update.norms.items()}
+  return (
+    TrainState(state.step + 1, update.params, update.opt_state, average),
+    norms,
   )
 
 

@@ -4,24 +4,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from clu import metric_writers
 
 from soundstorm_jax.config import (
   AudioLMSamplerConfig,
   AudioLMStages,
-  SoundStreamConfig,
   TrainConfig,
   from_mapping,
   to_mapping,
 )
 from soundstorm_jax.models.audiolm import decoding_params, parameter_count
-from soundstorm_jax.models.soundstream import SoundStream
 from soundstorm_jax.parallel import rules
 from soundstorm_jax.sampling.audiolm import make_sampler
 from soundstorm_jax.training.audiolm_task import AudioLMTask
 from soundstorm_jax.training.metrics import means
-from soundstorm_jax.weights import save_weights
-from tests.tiny_audiolm import random_params
+from tests.training.shared import (
+  AudioRecorder,
+  assert_same_step,
+  write_codec,
+)
 
 LEVELS, CODES, FRAMES, ROWS = 4, 16, 12, 4
 
@@ -170,45 +170,13 @@ def test_parts_of_a_batch_add_up(trained):
     state, make_batch(), jax.random.key(3)
   )
   one, whole = step(state, make_batch(), jax.random.key(3))
-  for name, mean in whole.items():
-    np.testing.assert_allclose(parted[name].total, mean.total, rtol=1e-4)
-    assert parted[name].count == mean.count
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
-    one.params,
-    many.params,
-  )
-
-
-class _Recorder(metric_writers.MultiWriter):
-  """Keeps what is written; the base class would write to nothing."""
-
-  def __init__(self):
-    super().__init__([])
-    self.audios = {}
-
-  def write_audios(self, step, audios, *, sample_rate):
-    assert sample_rate == 16000
-    self.audios |= {f"{step}/{name}": audio for name, audio in audios.items()}
+  assert_same_step(one, whole, many, parted)
 
 
 @pytest.fixture(scope="module")
 def codec_file(tmp_path_factory):
-  codec = SoundStreamConfig(
-    encoder_channels=2, decoder_channels=2, dim=4, levels=LEVELS, codes=CODES
-  )
-  books = np.random.default_rng(0).normal(size=(LEVELS, CODES, 4))
-  path = tmp_path_factory.mktemp("codec") / "soundstream.safetensors"
-  save_weights(
-    path,
-    {
-      "params": random_params(SoundStream(codec).init, jnp.zeros((1, 640))),
-      "codebooks": books,
-    },
-    config=to_mapping(codec),
-    kind="soundstream",
-  )
-  return str(path)
+  folder = tmp_path_factory.mktemp("codec")
+  return write_codec(folder, levels=LEVELS, codes=CODES)
 
 
 @pytest.mark.parametrize("stage", ["coarse", "fine"])
@@ -216,7 +184,7 @@ def test_writes_audio(trained, codec_file, stage):
   _, state, _, _ = trained[stage]
   task = AudioLMTask(config(stage, sample_every=1, codec_weights=codec_file))
   batch = jax.tree.map(jnp.asarray, make_batch())
-  recorder = _Recorder()
+  recorder = AudioRecorder()
   task.write_samples(state, batch, writer=recorder, step=9)
   made, codec = (
     recorder.audios[f"9/samples/{name}"] for name in ("made", "codec")

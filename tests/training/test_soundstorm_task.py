@@ -4,19 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from clu import metric_writers
 
 from soundstorm_jax.config import (
-  SoundStreamConfig,
   TrainConfig,
   from_mapping,
-  to_mapping,
 )
-from soundstorm_jax.models.soundstream import SoundStream
 from soundstorm_jax.parallel import rules
 from soundstorm_jax.training.metrics import add, means
 from soundstorm_jax.training.soundstorm_task import SoundStormTask
-from soundstorm_jax.weights import save_weights
+from tests.training.shared import (
+  AudioRecorder,
+  assert_same_step,
+  write_codec,
+)
 
 LEVELS, CODES, FRAMES = 3, 16, 24
 
@@ -123,50 +123,20 @@ def test_parts_of_a_batch_add_up(trained):
   parts = jax.jit(SoundStormTask(config(optimizer=optimizer)).train_step)
   many, parted = parts(state, make_batch(5), jax.random.key(3))
   one, whole = step(state, make_batch(5), jax.random.key(3))
-  for name, mean in whole.items():
-    np.testing.assert_allclose(parted[name].total, mean.total, rtol=1e-4)
-    assert parted[name].count == mean.count
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
-    one.params,
-    many.params,
-  )
-
-
-class _Recorder(metric_writers.MultiWriter):
-  """Keeps what is written; the base class would write to nothing."""
-
-  def __init__(self):
-    super().__init__([])
-    self.audios = {}
-
-  def write_audios(self, step, audios, *, sample_rate):
-    assert sample_rate == 16000
-    self.audios |= {f"{step}/{name}": audio for name, audio in audios.items()}
+  assert_same_step(one, whole, many, parted)
 
 
 @pytest.fixture(scope="module")
 def codec_file(tmp_path_factory):
-  codec = SoundStreamConfig(
-    encoder_channels=2, decoder_channels=2, dim=4, levels=LEVELS, codes=CODES
-  )
-  params = SoundStream(codec).init(jax.random.key(0), jnp.zeros((1, 640)))
-  books = np.random.default_rng(0).normal(size=(LEVELS, CODES, 4))
-  path = tmp_path_factory.mktemp("codec") / "soundstream.safetensors"
-  save_weights(
-    path,
-    {"params": rules.unbox(params["params"]), "codebooks": books},
-    config=to_mapping(codec),
-    kind="soundstream",
-  )
-  return str(path)
+  folder = tmp_path_factory.mktemp("codec")
+  return write_codec(folder, levels=LEVELS, codes=CODES)
 
 
 def test_writes_audio(trained, codec_file):
   _, state, _, _ = trained
   task = SoundStormTask(config(sample_every=1, codec_weights=codec_file))
   batch = make_batch(7)
-  recorder = _Recorder()
+  recorder = AudioRecorder()
   on_device = jax.tree.map(jnp.asarray, batch)
   task.write_samples(state, on_device, writer=recorder, step=9)
   for name in ("9/samples/codec", "9/samples/made"):

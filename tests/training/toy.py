@@ -13,7 +13,7 @@ import numpy as np
 from soundstorm_jax.config import TrainConfig, from_mapping
 from soundstorm_jax.training import optimizer as optimizer_lib
 from soundstorm_jax.training.metrics import Mean
-from soundstorm_jax.training.state import TrainState, new_state
+from soundstorm_jax.training.state import new_state, next_state
 from soundstorm_jax.training.step import accumulate
 
 WIDTH = 8
@@ -75,14 +75,9 @@ class ToyTask:
       batch,
       parts=self._config.optimizer.accumulate,
     )
-    update = optimizer_lib.update(
-      self._optimizer, grads, params=state.params, opt_state=state.opt_state
+    state, norms = next_state(
+      state, grads, optimizer=self._optimizer, ema_decay=0.9
     )
-    average = optimizer_lib.update_ema(
-      state.ema_params, update.params, decay=0.9, step=state.step
-    )
-    state = TrainState(state.step + 1, update.params, update.opt_state, average)
-    norms = {name: Mean.of(value) for name, value in update.norms.items()}
     return state, metrics | norms
 
   def eval_step(self, state, batch, key):
