@@ -8,7 +8,9 @@ Speakers and transcripts come from LibriSpeech's layout, or from a manifest
 (--manifest=FILE.csv with the columns path, speaker, text and maybe split).
 Run it again after an interruption and it goes on where it was. A file that
 cannot be read is reported and left out; more than --max_unreadable of them make
-the exit status 1. Read the result with `tfds.load("soundstorm_tokens",
+the exit status 1. --speeds adds copies that speak faster or slower, in other
+voices; --join_seconds joins what was cut from one recording, so that long
+windows can be drawn. Read the result with `tfds.load("soundstorm_tokens",
 data_dir=OUTPUT)` after importing soundstorm_jax.data.token_dataset.
 
 Axes: S semantic tokens, T frames, Q levels.
@@ -29,12 +31,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors
 import safetensors.numpy
+import soxr
 import tqdm
 
 from soundstorm_jax.data import audio_files, token_dataset
 from soundstorm_jax.data.records import read_metadata
 from soundstorm_jax.data.token_dataset import TokenExample, TokenMetadata
-from soundstorm_jax.data.utterances import SPLITS, Utterance, find_utterances
+from soundstorm_jax.data.utterances import (
+  SPLITS,
+  Utterance,
+  at_speeds,
+  find_utterances,
+  join,
+)
 from soundstorm_jax.tokenizers.base import AcousticTokenizer, Tokenizer
 from soundstorm_jax.tokenizers.batching import encode_utterances, length_bucket
 
@@ -53,6 +62,9 @@ class TokenizeConfig:
     output: folder that the dataset is made in.
     manifest: CSV file; see data/utterances.py.
     held_out_speakers: make up the split "test".
+    speeds: at which training utterances are tokenised, once at each.
+    join_seconds: training utterances that follow one another in a folder become
+      one example of up to so many seconds; 0 leaves them apart.
     batch_size: utterances encoded at a time.
     workers: parallel reads.
   """
@@ -61,10 +73,16 @@ class TokenizeConfig:
   output: str
   manifest: str = ""
   held_out_speakers: tuple[str, ...] = ()
+  speeds: tuple[float, ...] = (1.0,)
+  join_seconds: float = 0.0
   batch_size: int = 16
   workers: int = 4
 
   def __post_init__(self):
+    if not self.join_seconds >= 0:
+      raise ValueError(
+        f"join_seconds must be at least 0, got {self.join_seconds}"
+      )
     for name in ("batch_size", "workers"):
       if getattr(self, name) < 1:
         raise ValueError(
@@ -105,6 +123,7 @@ def tokenize(
     manifest=config.manifest,
     held_out_speakers=config.held_out_speakers,
   )
+  utterances = at_speeds(utterances, config.speeds)
   digest = _digest(config, utterances, codec, semantic)
   output = pathlib.Path(config.output)
   finished = _finished(output, digest, len(utterances))
@@ -138,13 +157,21 @@ def tokenize(
       # Not the paths, which mean nothing on another machine.
       config={
         "held_out_speakers": list(config.held_out_speakers),
+        "speeds": list(config.speeds),
+        "join_seconds": config.join_seconds,
         "batch_size": config.batch_size,
         "digest": digest,
         "unreadable": unreadable,
       },
     ),
     examples={
-      split: lambda split=split: _examples(parts, parts_folder, split)
+      split: lambda split=split: _examples(
+        parts,
+        parts_folder,
+        split,
+        frame_rate=Fraction(codec.tokens_per_second),
+        longest=config.join_seconds,
+      )
       for split in SPLITS
       if written[split]
     },
@@ -164,7 +191,7 @@ def _digest(
     [
       [(u.id, u.speaker, u.text, u.split) for u in utterances],
       [codec.fingerprint, semantic.fingerprint],
-      [config.batch_size, _PART],
+      [config.batch_size, _PART, config.join_seconds],
     ]
   )
   return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -237,9 +264,15 @@ def _make_parts(
 
   def read(utterance: Utterance) -> _Audio:
     try:
-      return {r: audio_files.read_audio(utterance.path, r) for r in rates}
+      audio = {r: audio_files.read_audio(utterance.path, r) for r in rates}
     except ValueError as error:
       return str(error)
+    if utterance.speed == 1:
+      return audio
+    return {
+      rate: soxr.resample(samples, rate * utterance.speed, rate)
+      for rate, samples in audio.items()
+    }
 
   missing = [n for n in range(len(parts)) if not _file(folder, n).exists()]
   total = sum(map(len, parts))
@@ -304,20 +337,42 @@ def _make_part(
 
 
 def _examples(
-  parts: Sequence[Sequence[Utterance]], folder: pathlib.Path, split: str
+  parts: Sequence[Sequence[Utterance]],
+  folder: pathlib.Path,
+  split: str,
+  *,
+  frame_rate: Fraction,
+  longest: float,
 ) -> Iterator[TokenExample]:
+  where: dict[str, int] = {}
+  seconds: dict[str, float] = {}
+  kept: list[Utterance] = []
   for number, part in enumerate(parts):
     with safetensors.safe_open(_file(folder, number), "numpy") as file:
       failed = json.loads(file.metadata()["unreadable"])
       for utterance in part:
         if utterance.split == split and utterance.id not in failed:
-          yield TokenExample(
-            id=utterance.id,
-            speaker=utterance.speaker,
-            text=utterance.text,
-            semantic=file.get_tensor(f"semantic/{utterance.id}"),
-            acoustic=file.get_tensor(f"acoustic/{utterance.id}"),
-          )
+          kept.append(utterance)
+          where[utterance.id] = number
+          frames, _ = file.get_slice(f"acoustic/{utterance.id}").get_shape()
+          seconds[utterance.id] = float(frames / frame_rate)
+
+  def tokens(name: str, utterance: Utterance) -> np.ndarray:
+    path = _file(folder, where[utterance.id])
+    with safetensors.safe_open(path, "numpy") as file:
+      return file.get_tensor(f"{name}/{utterance.id}")
+
+  for joined in join(kept, seconds, longest=longest):
+    first, *more = joined
+    yield TokenExample(
+      id=f"{first.id}+{len(more)}" if more else first.id,
+      speaker=first.speaker,
+      text=" ".join(u.text for u in joined if u.text),
+      **{
+        name: np.concatenate([tokens(name, u) for u in joined])
+        for name in ("semantic", "acoustic")
+      },
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -335,6 +390,12 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument("--manifest", default="", help="CSV instead of a layout")
   parser.add_argument(
     "--held_out_speakers", default="", help="comma-separated, for split test"
+  )
+  parser.add_argument(
+    "--speeds", default="1", help="comma-separated, of training utterances"
+  )
+  parser.add_argument(
+    "--join_seconds", type=float, default=0.0, help="longest joined example"
   )
   parser.add_argument("--batch_size", type=int, default=16)
   parser.add_argument("--workers", type=int, default=4, help="parallel reads")
@@ -354,8 +415,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   semantic = load_semantic(args.pop("semantic"))
   limit = args.pop("max_unreadable")
   speakers = [s.strip() for s in args.pop("held_out_speakers").split(",")]
+  speeds = tuple(float(speed) for speed in args.pop("speeds").split(","))
   result = tokenize(
-    TokenizeConfig(held_out_speakers=tuple(filter(None, speakers)), **args),
+    TokenizeConfig(
+      held_out_speakers=tuple(filter(None, speakers)), speeds=speeds, **args
+    ),
     codec=codec,
     semantic=semantic,
   )

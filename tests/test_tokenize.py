@@ -200,6 +200,47 @@ def test_tokens_do_not_depend_on_company(audio, whole, tokenizers, tmp_path):
   assert_same(found, {key: train[key] for key in found})
 
 
+def test_speeds_add_voices_and_cuts_are_joined(
+  audio, whole, tokenizers, tmp_path
+):
+  run(audio, tmp_path, tokenizers, speeds=(1.0, 1.25), join_seconds=2.7)
+  plain, train = contents(whole, "train"), contents(tmp_path, "train")
+  assert {k: (v.speaker, len(v.acoustic)) for k, v in train.items()} == {
+    "11-1-0000+1": ("11", 110),
+    "11-1-0002": ("11", 45),
+    "12-1-0000+1": ("12", 57),
+    # 3.1 s in all are 2.5 s at this speed, rounded up three times.
+    "11-1-0000@1.25+2": ("11@1.25", 20 + 68 + 36),
+    "12-1-0000@1.25+1": ("12@1.25", 14 + 32),
+  }
+  first, second = plain["11-1-0000"], plain["11-1-0001"]
+  joined = train["11-1-0000+1"]
+  assert joined.text == "A FIRST LINE"
+  for name in ("semantic", "acoustic"):
+    np.testing.assert_array_equal(
+      getattr(joined, name),
+      np.concatenate([getattr(first, name), getattr(second, name)]),
+    )
+  # What is held out is neither.
+  assert_same(contents(tmp_path, "test"), contents(whole, "test"))
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"speeds": (1.0, 3.0)}, r"speeds must be in \[0.5, 2\], got 3.0"),
+    ({"speeds": (1.1, 1.1)}, "speeds must differ"),
+    ({"join_seconds": -1.0}, "join_seconds must be at least 0, got -1"),
+  ],
+)
+def test_speeds_and_joins_have_limits(
+  audio, tokenizers, tmp_path, fields, message
+):
+  with pytest.raises(ValueError, match=message):
+    run(audio, tmp_path, tokenizers, **fields)
+  assert not any(tmp_path.iterdir())
+
+
 def test_an_interrupted_run_goes_on(
   audio, whole, tokenizers, tmp_path, monkeypatch
 ):

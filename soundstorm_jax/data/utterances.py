@@ -7,9 +7,10 @@ and a manifest: CSV with the columns path, speaker, text and, if wanted, split.
 
 import csv
 import dataclasses
+import itertools
 import pathlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from soundstorm_jax.data.audio_files import AudioFile, find_audio
 
@@ -18,13 +19,18 @@ SPLITS = ("train", "test")
 
 @dataclasses.dataclass(frozen=True)
 class Utterance:
-  """One recording; `split` is "train" or "test"."""
+  """One recording; `split` is "train" or "test".
+
+  Played at a `speed` other than 1 its pitch and formants move too, so that it
+  is another voice.
+  """
 
   path: pathlib.Path
   id: str
   speaker: str
   text: str
   split: str
+  speed: float = 1.0
 
 
 def find_utterances(
@@ -72,6 +78,68 @@ def find_utterances(
     ),
     key=lambda u: u.id,
   )
+
+
+def at_speeds(
+  utterances: Sequence[Utterance], speeds: Sequence[float]
+) -> list[Utterance]:
+  """Training utterances once at each speed, the others as they are.
+
+  A copy at another speed is another speaker's, SPEAKER@SPEED.
+
+  Raises:
+    ValueError: a speed outside 0.5 to 2, or one twice.
+  """
+  for speed in speeds:
+    if not 0.5 <= speed <= 2:
+      raise ValueError(f"speeds must be in [0.5, 2], got {speed}")
+  if len(set(speeds)) < len(speeds):
+    raise ValueError(f"speeds must differ, got {tuple(speeds)}")
+  copies = [
+    dataclasses.replace(
+      u, id=f"{u.id}@{speed}", speaker=f"{u.speaker}@{speed}", speed=speed
+    )
+    if speed != 1
+    else u
+    for u in utterances
+    if u.split == "train"
+    for speed in speeds
+  ]
+  return copies + [u for u in utterances if u.split != "train"]
+
+
+def join(
+  utterances: Sequence[Utterance],
+  seconds: Mapping[str, float],
+  *,
+  longest: float,
+) -> Iterator[list[Utterance]]:
+  """Training utterances that follow one another, as long as they may get.
+
+  What is in one folder is taken for cuts of one recording, in the order of
+  their ids. Held-out utterances stay alone.
+
+  Args:
+    utterances: with their speakers and splits.
+    seconds: of each, by id.
+    longest: that utterances are joined to; one that is longer stays alone.
+  """
+
+  def source(u: Utterance) -> tuple:
+    return u.split, u.speaker, u.path.parent
+
+  ordered = sorted(utterances, key=lambda u: (source(u), u.id))
+  for (split, *_), group in itertools.groupby(ordered, key=source):
+    joined: list[Utterance] = []
+    length = 0.0
+    for utterance in group:
+      too_long = length + seconds[utterance.id] > longest
+      if joined and (too_long or split != "train"):
+        yield joined
+        joined, length = [], 0.0
+      joined.append(utterance)
+      length += seconds[utterance.id]
+    yield joined
 
 
 def _utterance(file: AudioFile, *, text: str, split: str) -> Utterance:

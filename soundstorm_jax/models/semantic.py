@@ -186,11 +186,12 @@ def up_to_layer(params: Mapping[str, Any], layers: int) -> dict[str, Any]:
   A layer's output is normalised, so it is that of a shorter Conformer.
 
   Args:
-    params: of a scanned encoder.
+    params: of an encoder, its layers stacked or not.
     layers: how many layers to keep.
   """
-  blocks = params["conformer"]["layers"]
-  return {
-    "stem": params["stem"],
-    "conformer": {"layers": jax.tree.map(lambda x: x[:layers], blocks)},
-  }
+  blocks = params["conformer"]
+  if "layers" in blocks:
+    kept = {"layers": jax.tree.map(lambda x: x[:layers], blocks["layers"])}
+  else:
+    kept = {f"layer_{i}": blocks[f"layer_{i}"] for i in range(layers)}
+  return {"stem": params["stem"], "conformer": kept}

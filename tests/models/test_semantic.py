@@ -10,6 +10,7 @@ import pytest
 from soundstorm_jax import features
 from soundstorm_jax.config import ConformerConfig, SemanticEncoderConfig
 from soundstorm_jax.models import semantic
+from soundstorm_jax.models.conformer import stack_layers, unstack_layers
 from soundstorm_jax.parallel import rules
 
 CONFIG = SemanticEncoderConfig(
@@ -111,6 +112,14 @@ def test_features_of_a_layer_are_those_of_fewer_layers(params):
       {"params": whole}, frames, None
     )
     np.testing.assert_allclose(found, expected, atol=1e-3)
+    unrolled = params | {"conformer": unstack_layers(params["conformer"])}
+    kept = semantic.up_to_layer(unrolled, layers)["conformer"]
+    assert set(kept) == {f"layer_{i}" for i in range(layers)}
+    jax.tree.map(
+      np.testing.assert_array_equal,
+      stack_layers(kept),
+      part["conformer"],
+    )
 
 
 def test_padding_changes_no_feature(params):
