@@ -10,8 +10,8 @@ and the fine stage with configs/audiolm_fine.py, from the same tokens;
 `soundstorm_jax.load_audiolm` takes both files.
 
 Arguments: `paper` (AudioLM's sizes, windows of 10 s: 160M parameters, for an
-accelerator), `small` (1.9M, which with the fine stage's 3.4M makes 5.3M,
-against 4.9M of configs/small.py, of the same width and depth) and `tiny` (20
+accelerator), `small` (3.8M, which with the fine stage's 6.0M makes 9.8M,
+against 9.5M of configs/small.py, of the same width and depth) and `tiny` (20
 steps, to try it out). None of the first two has been run to its end yet.
 
 `small` differs from the paper in two ways that suit two cores: windows of 6 s,
@@ -76,11 +76,11 @@ SMALL = TrainConfig(
   audiolm=AudioLMConfig(
     stage="coarse",
     # That of the shipped semantic tokens.
-    semantic_vocab=500,
+    semantic_vocab=1024,
     window_frames=300,
     positions="time",
     transformer=TransformerConfig(
-      dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
+      dim=192, layers=6, heads=4, ff_dim=512, scan_layers=False
     ),
   ),
 )

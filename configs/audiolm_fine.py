@@ -7,7 +7,7 @@
     --output=audiolm_fine.safetensors
 
 Arguments: `paper` (AudioLM's sizes, chunks of 3 s: 172M parameters, for an
-accelerator), `small` (3.4M parameters, most of them of embeddings and heads)
+accelerator), `small` (6.0M parameters, most of them of embeddings and heads)
 and `tiny` (20 steps). See configs/audiolm_coarse.py. None of the first two has
 been run to its end yet.
 """
@@ -69,11 +69,11 @@ SMALL = TrainConfig(
   ),
   audiolm=AudioLMConfig(
     stage="fine",
-    semantic_vocab=500,
+    semantic_vocab=1024,
     window_frames=150,
     positions="time",
     transformer=TransformerConfig(
-      dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
+      dim=192, layers=6, heads=4, ff_dim=512, scan_layers=False
     ),
   ),
 )

@@ -30,7 +30,7 @@ def get_config() -> ConfigDict:
   """Every field of `TrainConfig`, so that each can be set by a flag."""
   config = config_lib.TrainConfig(
     task="semantic_encoder",
-    steps=3600,
+    steps=3000,
     batch_size=8,
     log_every=20,
     eval_every=250,

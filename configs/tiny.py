@@ -33,7 +33,7 @@ def get_config(arg: str = "80") -> ConfigDict:
     optimizer=OptimizerConfig(lr=3e-3, warmup_steps=10, ema_decay=0.9),
     soundstorm=SoundStormConfig(
       # That of the shipped semantic tokens.
-      semantic_vocab=500,
+      semantic_vocab=1024,
       conformer=ConformerConfig(
         dim=64, layers=2, heads=2, ff_dim=128, scan_layers=False
       ),

@@ -274,7 +274,8 @@ class DataConfig:
     eval_split: its held-out split.
     held_out_speakers: for audio folders, speakers kept for evaluation.
     window_seconds: the longest training window; 30 s in the paper.
-    min_window_seconds: the shortest; the paper draws windows of 0-30 s.
+    min_window_seconds: the shortest; the paper draws windows of 0-30 s. An
+      utterance that is shorter is taken whole.
     eval_batches: at most this many evaluation batches.
     workers: parallel reads.
     cache: keep decoded audio in memory.

@@ -22,24 +22,20 @@ from soundstorm_jax.data.records import TokenRecords
 from soundstorm_jax.data.token_dataset import TokenExample, TokenMetadata
 
 
-def check_example(
-  example: TokenExample, metadata: TokenMetadata, *, min_frames: int
-) -> None:
+def check_example(example: TokenExample, metadata: TokenMetadata) -> None:
   """Refuses an utterance that a model could not take.
 
   Raises:
-    ValueError: ids out of range, another number of levels, fewer frames than
-      `min_frames`, or too few semantic tokens; the message names the record.
+    ValueError: ids out of range, another number of levels, or no frame; the
+      message names the record.
   """
   frames, levels = example.acoustic.shape
   if levels != metadata.levels:
     raise ValueError(
       f"record {example.id!r} has {levels} levels, not {metadata.levels}"
     )
-  if frames < min_frames:
-    raise ValueError(
-      f"record {example.id!r} has {frames} frames, fewer than {min_frames}"
-    )
+  if not frames:
+    raise ValueError(f"record {example.id!r} has no frames")
   for name, ids, limit in (
     ("acoustic", example.acoustic, metadata.codes),
     ("semantic", example.semantic, metadata.semantic_vocab),
@@ -162,21 +158,20 @@ class TokenSource:
         np.zeros(0, np.int32), np.zeros((0, self.metadata.levels), np.int32)
       )
     example = records[number]
-    check_example(example, self.metadata, min_frames=1)
+    check_example(example, self.metadata)
     return self._window(example, 0, min(self.frames, len(example.acoustic)))
 
   def _load(self, number: np.int64, fractions: np.ndarray) -> dict:
     example = self._cache.get(int(number))
     if example is None:
       example = self._train[int(number)]
-      check_example(example, self.metadata, min_frames=self.min_frames)
+      check_example(example, self.metadata)
       if self._config.cache:
         self._cache[int(number)] = example
-    longest = min(self.frames, len(example.acoustic))
     length = self.min_frames + int(
       fractions[0] * (self.frames - self.min_frames + 1)
     )
-    length = min(length, longest)
+    length = min(length, len(example.acoustic))
     start = int(fractions[1] * (len(example.acoustic) - length + 1))
     return self._window(example, start, length)
 

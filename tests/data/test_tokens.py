@@ -249,14 +249,24 @@ def test_bad_ids_are_named(tmp_path, change, message):
     next(source(tmp_path).train_batches())
 
 
-def test_short_and_ragged_examples_are_named(folder):
-  with pytest.raises(ValueError, match=r"'utt-\d' has \d+ frames, fewer than"):
-    take(source(folder, min_window_seconds=0.5).train_batches(), 5)
+def test_short_examples_are_taken_whole(folder):
+  batches = take(source(folder, min_window_seconds=0.6).train_batches(), 5)
+  lengths = {min(len(e.acoustic), 30) for e in EXAMPLES["train"]}
+  assert min(lengths) < 30
+  assert set(batches["valid"].sum(axis=-1).ravel().tolist()) == lengths
+
+
+def test_empty_and_ragged_examples_are_named():
+  empty = dataclasses.replace(
+    EXAMPLES["train"][0], acoustic=np.zeros((0, 3), np.int32)
+  )
+  with pytest.raises(ValueError, match="'utt-0' has no frames"):
+    check_example(empty, METADATA)
   ragged = dataclasses.replace(
     EXAMPLES["train"][1], acoustic=np.zeros((4, 2), np.int32)
   )
   with pytest.raises(ValueError, match="'utt-1' has 2 levels, not 3"):
-    check_example(ragged, METADATA, min_frames=1)
+    check_example(ragged, METADATA)
 
 
 def test_missing_semantic_tokens_are_named(tmp_path):
