@@ -2,6 +2,10 @@
 
 Random weights take as long as trained ones, and make noise.
 
+AudioLM's stages at the paper's size have 160M and 172M parameters (see
+`models.audiolm`): less than the 0.3B of each that a reader of its paper may
+have in mind, which is to AudioLM's advantage here.
+
 Axes: Q levels, V codes, D latent width of the codec.
 """
 
