@@ -11,13 +11,8 @@ Axes: B batch.
 """
 
 import pathlib
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import jax
-import jax.numpy as jnp
 
 from soundstorm_jax import api
 from soundstorm_jax.config import (
@@ -29,11 +24,7 @@ from soundstorm_jax.config import (
 from soundstorm_jax.models.audiolm import decoding_params, parameter_count
 from soundstorm_jax.requests import Row, next_bucket
 from soundstorm_jax.sampling.audiolm import make_sampler
-from soundstorm_jax.sampling.audiolm_cost import (
-  Passes,
-  count_passes,
-  make_steps,
-)
+from soundstorm_jax.sampling.audiolm_cost import Passes, count_passes
 from soundstorm_jax.tokenizers.base import Tokenizer
 from soundstorm_jax.tokenizers.learned import load_semantic
 from soundstorm_jax.tokenizers.soundstream import SoundStreamTokenizer
@@ -185,43 +176,3 @@ def _load_stage(file: str | pathlib.Path) -> Weights:
   if weights.kind != "audiolm":
     raise ValueError(f"{file} must hold audiolm, got {weights.kind!r}")
   return weights
-
-
-def time_steps(
-  config: AudioLMConfig,
-  params: Any,
-  *,
-  batch_size: int,
-  frames: int,
-  index: int,
-  steps: int,
-  repeats: int = 1,
-) -> float:
-  """Seconds of one cached step, the median of some runs; compiled before.
-
-  Args:
-    config: of a stage.
-    params: that `decoding_params` gave.
-    batch_size: rows; for the fine stage, each chunk is one.
-    frames: of the window.
-    index: the first of the tokens that are decoded: how long the context is,
-      beside the prefix.
-    steps: of a run.
-    repeats: runs.
-
-  Raises:
-    ValueError: batch_size or repeats below 1, or steps that do not fit.
-  """
-  for name, value in {"batch_size": batch_size, "repeats": repeats}.items():
-    if value < 1:
-      raise ValueError(f"{name} must be at least 1, got {value}")
-  run = make_steps(config, frames=frames, index=index, steps=steps)
-  tokens = jnp.zeros(batch_size, jnp.int32)
-  compiled = run.lower(params, tokens).compile()
-  jax.block_until_ready(compiled(params, tokens))
-  times = []
-  for _ in range(repeats):
-    began = time.perf_counter()
-    jax.block_until_ready(compiled(params, tokens))
-    times.append((time.perf_counter() - began) / steps)
-  return statistics.median(times)

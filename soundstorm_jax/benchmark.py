@@ -1,326 +1,368 @@
-"""How fast this machine generates: time, memory and real-time factor.
+"""SoundStorm against AudioLM's acoustic stages: time, memory and FLOPs.
 
-  python -m soundstorm_jax.benchmark --size=paper --seconds=30
+  python -m soundstorm_jax.benchmark --size=small --output=benchmark_output
 
-The weights are random: they take as long as trained ones, and make noise. One
-generation without a prompt, by the sampler that `generate` uses: 16 passes of
-the network at the first level, one at each other (SoundStorm, arXiv 2305.09636,
-section 2.3), then the codec's decoder. Compilation is timed apart.
+On one device, with one codec, the same semantic tokens and dtype, in one run:
+SoundStorm (arXiv 2305.09636, section 2.3: 16 passes at the first level, one at
+each other) and the stages that its paper compares it with (AudioLM, arXiv
+2209.03143, section III-D), these in two forms: as published, the fine stage
+chunk after chunk, and with all chunks at once. Each is one compiled call, as
+`generate` makes it. The weights are random: they take as long as trained ones.
 
-The last line of the output is the same as JSON.
+The tables are printed. The folder gets report.json, with every run, and
+plot.png. An autoregressive run that would take longer than --limit_seconds is
+not made: some of its steps are timed at every length that their cache has, the
+rest is multiplied, and the row is marked.
+
+Works on CPU, GPU and TPU, on jax's first device. --size=paper is for the last
+two: on CPU it takes hours.
 """
 
 import argparse
 import dataclasses
-import json
+import math
 import os
-import resource
-import statistics
+import pathlib
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from soundstorm_jax.api import default_sampler
-from soundstorm_jax.config import (
-  ConformerConfig,
-  SoundStormConfig,
-  SoundStreamConfig,
+from soundstorm_jax.benchmarking import clock
+from soundstorm_jax.benchmarking.extrapolation import StageClock
+from soundstorm_jax.benchmarking.plot import write_plot
+from soundstorm_jax.benchmarking.report import (
+  PLOT,
+  Decoding,
+  Report,
+  Row,
+  make_row,
+  write_json,
 )
+from soundstorm_jax.benchmarking.sizes import (
+  SIZES,
+  Size,
+  random_codec,
+  random_soundstorm,
+  random_stage,
+  with_dtype,
+)
+from soundstorm_jax.benchmarking.systems import (
+  AUDIOLM,
+  BATCHED,
+  SOUNDSTORM,
+  SYSTEMS,
+  AudioLMSystem,
+  SoundStormSystem,
+  make_inputs,
+)
+from soundstorm_jax.config_base import at_least, check_dtype
 from soundstorm_jax.models.codec import Codec
-from soundstorm_jax.models.soundstorm import SoundStorm
-from soundstorm_jax.models.soundstream import SoundStream
-from soundstorm_jax.sampling.soundstorm import make_sampler
+
+# The program, and the names that other programs take from here.
+__all__ = ["SIZES", "Settings", "Size", "main", "measure", "random_soundstorm"]
+
+DURATIONS = (1.0, 3.0, 5.0, 10.0, 20.0, 30.0)
+LONG_DURATIONS = (60.0, 120.0)
+# An hour: more is a slip of the finger.
+LONGEST = 3600.0
 
 
-class Size(NamedTuple):
-  """A model and its codec."""
-
-  model: SoundStormConfig
-  codec: SoundStreamConfig
-
-
-# As in configs/tiny.py, small.py and librilight.py, and soundstream.py.
-SIZES = {
-  "tiny": Size(
-    SoundStormConfig(
-      semantic_vocab=500,
-      conformer=ConformerConfig(
-        dim=64, layers=2, heads=2, ff_dim=128, scan_layers=False
-      ),
-    ),
-    SoundStreamConfig(encoder_channels=2, decoder_channels=2, dim=8),
-  ),
-  "small": Size(
-    SoundStormConfig(
-      semantic_vocab=500,
-      conformer=ConformerConfig(
-        dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
-      ),
-    ),
-    SoundStreamConfig(source_filter=True, dim=50, decoder_channels=256),
-  ),
-  "paper": Size(
-    SoundStormConfig(),
-    SoundStreamConfig(encoder_channels=32, decoder_channels=32, dim=128),
-  ),
-}
-
-
-class Speed(NamedTuple):
-  """What was measured; times in seconds, memory in bytes.
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """What to measure.
 
   Attributes:
-    parameters: of SoundStorm.
-    batch_size: utterances generated at once.
-    frames: of each.
-    tokens: of all.
-    audio_s: of all.
-    passes: of SoundStorm's network.
-    compile_s: of the sampler and the codec's decoder.
-    sample_s: of the sampler, the median of the runs.
-    pass_s: of one pass.
-    codec_s: of the codec's decoder, the median of the runs.
-    tokens_per_s: made by the sampler.
-    real_time_factor: sampler and codec over `audio_s`; below 1 is faster than
-      it sounds.
-    peak_rss: of this process, with all it imported and compiled.
-    peak_rss_before_run: the same, before the first run.
-    peak_device: of the first device; None where it does not count, as on CPU.
-    runs_s: of the sampler, each.
-  """
-
-  parameters: int
-  batch_size: int
-  frames: int
-  tokens: int
-  audio_s: float
-  passes: int
-  compile_s: float
-  sample_s: float
-  pass_s: float
-  codec_s: float
-  tokens_per_s: float
-  real_time_factor: float
-  peak_rss: int
-  peak_rss_before_run: int
-  peak_device: int | None
-  runs_s: tuple[float, ...]
-
-
-def benchmark(
-  size: Size, *, seconds: float, batch_size: int = 1, repeats: int = 1
-) -> Speed:
-  """Times generation with random weights.
-
-  Args:
-    size: of the model and its codec.
-    seconds: of each utterance.
-    batch_size: utterances generated at once.
-    repeats: runs; medians are reported.
+    size: one of `SIZES`.
+    seconds: of each utterance, for all systems.
+    long_seconds: more of them, for SoundStorm alone.
+    batch_sizes: utterances generated at once.
+    dtype: that the networks compute in; the codec has its own.
+    repeats: counted runs, after one that is not.
+    limit_seconds: a run of AudioLM that would take longer is extrapolated; one
+      of SoundStorm that does is not repeated.
+    steps: that are timed at each length of AudioLM's caches.
+    systems: of `SYSTEMS`.
 
   Raises:
-    ValueError: less than a frame, or batch_size or repeats below 1.
+    ValueError: a value is out of its range.
   """
-  model, codec_config = size
-  frames = round(seconds * codec_config.frame_rate)
-  for name, value in {
-    "seconds in frames": frames,
-    "batch_size": batch_size,
-    "repeats": repeats,
-  }.items():
-    if value < 1:
-      raise ValueError(f"{name} must be at least 1, got {value}")
-  sampler = default_sampler(model.levels)
+
+  size: str = "small"
+  seconds: tuple[float, ...] = DURATIONS
+  long_seconds: tuple[float, ...] = LONG_DURATIONS
+  batch_sizes: tuple[int, ...] = (1,)
+  dtype: str = "float32"
+  repeats: int = 3
+  limit_seconds: float = 60.0
+  steps: int = 32
+  systems: tuple[str, ...] = tuple(SYSTEMS)
+
+  def __post_init__(self):
+    if self.size not in SIZES:
+      raise ValueError(f"size must be of {list(SIZES)}, got {self.size!r}")
+    frame = 1 / SIZES[self.size].codec.frame_rate
+    for value in (*self.seconds, *self.long_seconds):
+      if not frame <= value <= LONGEST:
+        raise ValueError(
+          f"seconds must be from {frame:g}, a frame, to {LONGEST:g}, got "
+          f"{value:g}"
+        )
+    for value in self.batch_sizes:
+      at_least("batch_sizes", value, 1)
+    for name in ("seconds", "batch_sizes", "systems"):
+      if not getattr(self, name):
+        raise ValueError(f"{name} must name at least one, got none")
+    check_dtype(self.dtype)
+    at_least("repeats", self.repeats, 1)
+    at_least("steps", self.steps, 2)
+    if not (self.limit_seconds >= 0 and math.isfinite(self.limit_seconds)):
+      raise ValueError(
+        f"limit_seconds must be at least 0, got {self.limit_seconds:g}"
+      )
+    for name in self.systems:
+      if name not in SYSTEMS:
+        raise ValueError(f"systems must be of {list(SYSTEMS)}, got {name!r}")
+
+
+def measure(
+  settings: Settings, *, say: Callable[[str], None] = print
+) -> Iterator[Report]:
+  """Measures shape after shape; yields what is known after each.
+
+  Args:
+    settings: see the class.
+    say: is told of each row.
+  """
+  size = with_dtype(SIZES[settings.size], settings.dtype)
   rng = np.random.default_rng(0)
-  params = random_soundstorm(model, rng=rng)
-  audio = jax.ShapeDtypeStruct((1, 2 * codec_config.hop), jnp.float32)
-  books = (codec_config.levels, codec_config.codes, codec_config.dim)
-  codec = Codec(
-    codec_config,
-    params=_random_params(SoundStream(codec_config).init, (audio,), rng=rng),
-    codebooks=jnp.asarray(rng.standard_normal(books, np.float32)),
+  codec = random_codec(size.codec, rng=rng)
+  systems = make_systems(settings, size, rng=rng)
+  report = Report(
+    settings=dataclasses.asdict(settings),
+    machine=machine(),
+    parameters={name: system.parameters for name, system in systems.items()},
+    peak=clock.matmul_peak(settings.dtype),
+    rows=[],
   )
-
-  semantic = rng.integers(
-    0, model.semantic_vocab, (batch_size, frames), np.int32
-  )
-  arguments: dict[str, Any] = {
-    "prompt": np.zeros((batch_size, frames, model.levels), np.int32),
-    "prompt_length": np.zeros(batch_size, np.int32),
-    "length": np.full(batch_size, frames, np.int32),
-    "keys": jax.random.split(
-      jax.random.key(0, impl="threefry2x32"), batch_size
-    ),
-  }
-  began = time.perf_counter()
-  sample = (
-    make_sampler(model, sampler)
-    .lower({"params": params}, semantic, **arguments)
-    .compile()
-  )
-  decode = codec.compile_decode(batch_size, frames=frames, levels=model.levels)
-  compile_s = time.perf_counter() - began
-  before = _peak_rss()
-
-  sampling, decoding = [], []
-  for _ in range(repeats):
-    made, elapsed = _time(
-      lambda: sample({"params": params}, semantic, **arguments)
+  for batch_size, seconds, names in shapes(settings):
+    rows = measure_shape(
+      {name: systems[name] for name in names},
+      codec,
+      size,
+      settings=settings,
+      peak=report.peak,
+      seconds=seconds,
+      batch_size=batch_size,
     )
-    sampling.append(elapsed)
-    decoding.append(_time(lambda made=made: decode(made))[1])
-  sample_s = statistics.median(sampling)
-  codec_s = statistics.median(decoding)
-  audio_s = batch_size * frames / codec_config.frame_rate
-  count = batch_size * frames * model.levels
-  return Speed(
-    parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
-    batch_size=batch_size,
-    frames=frames,
-    tokens=count,
-    audio_s=audio_s,
-    passes=sampler.passes,
-    compile_s=compile_s,
-    sample_s=sample_s,
-    pass_s=sample_s / sampler.passes,
-    codec_s=codec_s,
-    tokens_per_s=count / sample_s,
-    real_time_factor=(sample_s + codec_s) / audio_s,
-    peak_rss=_peak_rss(),
-    peak_rss_before_run=before,
-    peak_device=(jax.devices()[0].memory_stats() or {}).get(
-      "peak_bytes_in_use"
-    ),
-    runs_s=tuple(sampling),
-  )
+    for row in rows:
+      how = "extrapolated" if row.extrapolated else "measured"
+      say(
+        f"{SYSTEMS[row.system]}, {row.seconds:g} s x {row.batch_size}: "
+        f"{row.sample_s:.3f} s ({how})"
+      )
+    report = report._replace(rows=[*report.rows, *rows])
+    yield report
 
 
-def random_soundstorm(
-  model: SoundStormConfig, *, rng: np.random.Generator
-) -> Any:
-  """SoundStorm's parameters at random."""
-  row = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-  tokens = jax.ShapeDtypeStruct((1, 1, model.levels), jnp.int32)
-  return _random_params(
-    lambda key, tokens, row: SoundStorm(model).init(
-      key, tokens, row, None, level=0
-    ),
-    (tokens, row),
-    rng=rng,
-  )
+def shapes(settings: Settings) -> Iterator[tuple[int, float, list[str]]]:
+  """Batch sizes, durations, and the systems to be measured there."""
+  for batch_size in settings.batch_sizes:
+    for seconds in sorted({*settings.seconds, *settings.long_seconds}):
+      names = [
+        name
+        for name in settings.systems
+        if seconds in settings.seconds or name == SOUNDSTORM
+      ]
+      if names:
+        yield batch_size, seconds, names
 
 
-def _random_params(
-  init: Callable[..., Any],
-  inputs: tuple[jax.ShapeDtypeStruct, ...],
+def make_systems(
+  settings: Settings, size: Size, *, rng: np.random.Generator
+) -> dict[str, SoundStormSystem | AudioLMSystem]:
+  """The systems that are asked for; both forms of AudioLM share the weights."""
+  systems: dict[str, Any] = {}
+  if SOUNDSTORM in settings.systems:
+    params = random_soundstorm(size.model, rng=rng)
+    systems[SOUNDSTORM] = SoundStormSystem(size.model, params)
+  forms = [name for name in (AUDIOLM, BATCHED) if name in settings.systems]
+  if forms:
+    params = {
+      stage: random_stage(getattr(size.audiolm, stage), rng=rng)
+      for stage in ("coarse", "fine")
+    }
+    steps = StageClock(params, steps=settings.steps, repeats=settings.repeats)
+    for name in forms:
+      systems[name] = AudioLMSystem(
+        size.audiolm, params, clock=steps, parallel_chunks=name == BATCHED
+      )
+  return systems
+
+
+def measure_shape(
+  systems: dict[str, SoundStormSystem | AudioLMSystem],
+  codec: Codec,
+  size: Size,
   *,
-  rng: np.random.Generator,
-) -> Any:
-  """Parameters leaf by leaf: beside them, memory holds one leaf at most."""
-  shapes = nn.unbox(jax.eval_shape(init, jax.random.key(0), *inputs))
+  settings: Settings,
+  peak: clock.Peak,
+  seconds: float,
+  batch_size: int,
+) -> list[Row]:
+  """All systems at one duration and batch size, in turns."""
+  frame_rate = size.codec.frame_rate
+  frames = round(seconds * frame_rate)
+  # The utterance does not depend on what was measured before it.
+  inputs = make_inputs(
+    size, batch_size=batch_size, frames=frames, rng=np.random.default_rng(0)
+  )
+  prepared = {name: system.prepare(inputs) for name, system in systems.items()}
+  due = {
+    name: ready.run
+    for name, ready in prepared.items()
+    if ready.estimate is None
+    or ready.estimate.seconds <= settings.limit_seconds
+  }
+  limits = {"repeats": settings.repeats, "limit_s": settings.limit_seconds}
+  times = clock.time_in_turns(due, **limits)
 
-  def fill(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-    name = path[-1].key
-    if name in ("bias", "scale"):
-      return jnp.full(leaf.shape, float(name == "scale"), leaf.dtype)
-    values = rng.standard_normal(leaf.shape, np.float32)
-    values /= np.float32(max(1, leaf.shape[-2]) ** 0.5)
-    return jax.block_until_ready(jnp.asarray(values, leaf.dtype))
-
-  return jax.tree_util.tree_map_with_path(fill, shapes["params"])
-
-
-def _time(run: Callable[[], jax.Array]) -> tuple[jax.Array, float]:
+  levels = size.model.levels
   began = time.perf_counter()
-  result = jax.block_until_ready(run())
-  return result, time.perf_counter() - began
-
-
-def _peak_rss() -> int:
-  """The most memory this process has had, in bytes."""
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  # Linux counts kibibytes, macOS bytes.
-  return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def report(speed: Speed) -> str:
-  """The figures for people."""
-  gibibytes = 1024**3
-  lines = [
-    ("compilation", f"{speed.compile_s:.1f} s"),
-    (
-      f"{speed.passes} passes",
-      f"{speed.sample_s:.2f} s, {speed.pass_s:.3f} s each",
-    ),
-    ("codec", f"{speed.codec_s:.2f} s"),
-    ("tokens a second", f"{speed.tokens_per_s:.0f}"),
-    ("real-time factor", f"{speed.real_time_factor:.3f}"),
-    (
-      "peak memory",
-      f"{speed.peak_rss / gibibytes:.2f} GiB, before the first run "
-      f"{speed.peak_rss_before_run / gibibytes:.2f} GiB",
-    ),
+  decode = codec.compile_decode(batch_size, frames=frames, levels=levels)
+  compile_s = time.perf_counter() - began
+  tokens = jnp.zeros((batch_size, frames, levels), jnp.int32)
+  decoding = clock.time_in_turns({"": lambda: decode(tokens)}, **limits)
+  return [
+    make_row(
+      name,
+      ready,
+      times.get(name),
+      decoding=Decoding(compile_s, decoding[""]),
+      peak=peak,
+      seconds=seconds,
+      batch_size=batch_size,
+      frames=frames,
+      frame_rate=frame_rate,
+      levels=levels,
+    )
+    for name, ready in prepared.items()
   ]
-  if speed.peak_device is not None:
-    lines.append(("on the device", f"{speed.peak_device / gibibytes:.2f} GiB"))
-  head = (
-    f"{speed.audio_s:g} s of audio: {speed.batch_size} x {speed.frames} frames,"
-    f" {speed.tokens} tokens; RANDOM weights, {speed.parameters / 1e6:.1f}M "
-    "parameters"
-  )
-  return "\n".join([head] + [f"  {name:17} {text}" for name, text in lines])
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-  """The program."""
-  summary, _, details = (__doc__ or "").partition("\n")
-  parser = argparse.ArgumentParser(
-    prog="python -m soundstorm_jax.benchmark",
-    description=summary,
-    epilog=details,
-    formatter_class=argparse.RawDescriptionHelpFormatter,
-  )
-  add = parser.add_argument
-  add("--size", default="small", choices=list(SIZES))
-  add("--seconds", type=float, default=30.0, help="of each utterance")
-  add("--batch_size", type=int, default=1)
-  add("--repeats", type=int, default=1, help="runs; medians are reported")
-  add("--dtype", default="float32", choices=["float32", "bfloat16"])
-  args = parser.parse_args(argv)
-  model, codec = SIZES[args.size]
-  conformer = dataclasses.replace(model.conformer, dtype=args.dtype)
-  size = Size(dataclasses.replace(model, conformer=conformer), codec)
-  speed = benchmark(
-    size,
-    seconds=args.seconds,
-    batch_size=args.batch_size,
-    repeats=args.repeats,
-  )
-  machine = {
+def machine() -> dict[str, Any]:
+  """What this runs on."""
+  return {
+    "platform": jax.devices()[0].platform,
     "device": jax.devices()[0].device_kind,
     "cores": len(os.sched_getaffinity(0))
     if hasattr(os, "sched_getaffinity")
     else os.cpu_count(),
     "jax": jax.__version__,
   }
-  print(
-    f"SoundStorm {args.size} in {args.dtype} on {machine['device']}, "
-    f"{machine['cores']} CPU cores, jax {machine['jax']}"
+
+
+def _listed(convert: Callable[[str], Any]) -> Callable[[str], tuple]:
+  """A parser of values that commas part; none of an empty text."""
+
+  def parse(text: str) -> tuple:
+    try:
+      return tuple(convert(part) for part in text.split(",") if part)
+    except ValueError as error:
+      raise argparse.ArgumentTypeError(
+        f"{text!r} must be values parted by commas: {error}"
+      ) from error
+
+  return parse
+
+
+def parser() -> argparse.ArgumentParser:
+  """The program's arguments."""
+  summary, _, details = (__doc__ or "").partition("\n")
+  result = argparse.ArgumentParser(
+    prog="python -m soundstorm_jax.benchmark",
+    description=summary,
+    epilog=details,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  print(report(speed))
-  print(
-    json.dumps(
-      {"size": args.size, "dtype": args.dtype, "random_weights": True}
-      | machine
-      | speed._asdict()
-    )
+  add, default = result.add_argument, Settings()
+  listed = {"metavar": "N,N,..."}
+  add("--size", default=default.size, help=", ".join(SIZES))
+  add(
+    "--seconds",
+    type=_listed(float),
+    help="of each utterance; if not given, 1,3,5,10,20,30, and 60,120 for "
+    "SoundStorm alone",
+    **listed,
   )
+  add(
+    "--long_seconds",
+    type=_listed(float),
+    help="more of them, for SoundStorm alone",
+    **listed,
+  )
+  add(
+    "--batch_sizes",
+    type=_listed(int),
+    default=default.batch_sizes,
+    help="utterances at once",
+    **listed,
+  )
+  add("--dtype", default=default.dtype, help="float32 or bfloat16")
+  add("--repeats", type=int, default=default.repeats, help="medians are shown")
+  add(
+    "--limit_seconds",
+    type=float,
+    default=default.limit_seconds,
+    help="extrapolate autoregressive runs that would take longer",
+  )
+  add(
+    "--steps",
+    type=int,
+    default=default.steps,
+    help="to time at each length of AudioLM's caches",
+  )
+  add(
+    "--systems",
+    type=_listed(str),
+    default=default.systems,
+    help=",".join(SYSTEMS),
+    metavar="NAME,NAME,...",
+  )
+  add("--output", default="benchmark_output", help="folder")
+  return result
+
+
+def parse(argv: Sequence[str] | None) -> tuple[Settings, pathlib.Path]:
+  """The settings, and where the report goes; leaves if they make no sense."""
+  program = parser()
+  values = vars(program.parse_args(argv))
+  output = pathlib.Path(values.pop("output"))
+  if values["seconds"] is None:
+    values["seconds"] = DURATIONS
+    if values["long_seconds"] is None:
+      values["long_seconds"] = LONG_DURATIONS
+  values["long_seconds"] = values["long_seconds"] or ()
+  try:
+    return Settings(**values), output
+  except ValueError as error:
+    program.error(str(error))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """The program."""
+  settings, output = parse(argv)
+  output.mkdir(parents=True, exist_ok=True)
+  # What is known is kept, should a later row not fit into memory.
+  for report in measure(settings, say=lambda x: print(x, file=sys.stderr)):
+    write_json(report, output)
+  write_plot(report, output / PLOT)
+  print(report.to_text())
+  print(f"\n{output}/ has all runs as JSON, and a plot")
 
 
 if __name__ == "__main__":

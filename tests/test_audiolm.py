@@ -9,14 +9,13 @@ import pytest
 
 import soundstorm_jax
 from soundstorm_jax import export, train, weights
-from soundstorm_jax.audiolm import time_steps
 from soundstorm_jax.config import (
   AudioLMSamplerConfig,
   AudioLMStages,
   DataConfig,
   to_mapping,
 )
-from soundstorm_jax.models.audiolm import decoding_params, parameter_count
+from soundstorm_jax.models.audiolm import parameter_count
 from soundstorm_jax.requests import Request, SpeechTokens
 from soundstorm_jax.training import checkpoint
 from tests import tiny_audiolm
@@ -243,16 +242,6 @@ def test_passes_are_counted(results):
   # Frames 7 to 24 of the one, 13 to 36 of the other: 17 + 12 steps' frames.
   assert prompted.passes == 3 + (17 + 12) * 2 + 1 + 16 * (Q - 2)
   assert free.real_time_factor > 0
-
-
-def test_times_of_steps(model):
-  config = model.config.fine
-  params = decoding_params(config, make_params(config))
-  given = {"frames": 16, "index": 4, "steps": 3}
-  seconds = time_steps(config, params, batch_size=2, repeats=2, **given)
-  assert 0 < seconds < 10
-  with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
-    time_steps(config, params, batch_size=0, **given)
 
 
 def test_what_does_not_fit_is_refused(folder, model):

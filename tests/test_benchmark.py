@@ -1,72 +1,264 @@
 """The benchmark says what it did; times are nobody's to assert."""
 
-import dataclasses
+import functools
 import json
+import types
 
+import numpy as np
 import pytest
 
 from soundstorm_jax import benchmark as program
-from soundstorm_jax.benchmark import SIZES, Size, benchmark
-from soundstorm_jax.models.soundstorm import parameter_count
-from tests.test_configs import load
-from tests.tiny_weights import CODEC, MODEL
+from soundstorm_jax.api import default_sampler
+from soundstorm_jax.benchmark import SIZES, Settings, Size, measure_shape
+from soundstorm_jax.benchmarking import clock, systems
+from soundstorm_jax.benchmarking.extrapolation import Cost, Estimate, Part
+from soundstorm_jax.benchmarking.systems import Prepared, SoundStormSystem
+from soundstorm_jax.config import (
+  AudioLMSamplerConfig,
+  ConformerConfig,
+  SoundStormConfig,
+  SoundStreamConfig,
+  TransformerConfig,
+)
+from soundstorm_jax.models import audiolm, soundstorm
+from soundstorm_jax.models.codec import Codec
+from soundstorm_jax.sampling.audiolm_cost import count_passes
+from tests import tiny_audiolm
+from tests.tiny_audiolm import SEMANTIC, Q, V
+
+# Of 5 frames: one window, two chunks.
+TINY = Size(
+  SoundStormConfig(
+    levels=Q,
+    codes=V,
+    semantic_vocab=SEMANTIC,
+    # Scanned: the body must not be taken for all layers.
+    conformer=ConformerConfig(dim=32, layers=2, heads=2, ff_dim=64),
+  ),
+  SoundStreamConfig(
+    encoder_channels=2, decoder_channels=2, dim=4, levels=Q, codes=V
+  ),
+  tiny_audiolm.both(
+    coarse=12,
+    fine=3,
+    transformer=TransformerConfig(dim=32, layers=1, heads=4, ff_dim=48),
+  ),
+)
 
 
-def test_counts_and_times_agree():
-  speed = benchmark(Size(MODEL, CODEC), seconds=0.2, batch_size=2, repeats=3)
-  assert speed.parameters == parameter_count(MODEL)
-  assert speed.frames == 10
-  assert speed.tokens == 2 * 10 * MODEL.levels
-  assert speed.audio_s == 2 * 0.2
-  assert speed.passes == 16 + MODEL.levels - 1
-  assert len(speed.runs_s) == 3
-  assert speed.sample_s == sorted(speed.runs_s)[1]
-  assert speed.pass_s == pytest.approx(speed.sample_s / speed.passes)
-  assert speed.tokens_per_s == pytest.approx(speed.tokens / speed.sample_s)
-  assert speed.real_time_factor == pytest.approx(
-    (speed.sample_s + speed.codec_s) / 0.4
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+  """A run of the program: what it wrote and printed."""
+  folder = tmp_path_factory.mktemp("benchmark") / "made" / "by it"
+  printed = []
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(SIZES, "tiny", TINY)
+    patch.setattr(clock, "_LARGEST_PRODUCT", 512)
+    # Fewer loops to compile.
+    patch.setattr(
+      systems,
+      "AudioLMSamplerConfig",
+      functools.partial(AudioLMSamplerConfig, cache_segments=2),
+    )
+    patch.setattr("builtins.print", lambda *x, **_: printed.append(x[0]))
+    program.main(
+      [
+        *("--size=tiny", "--seconds=0.1", "--systems=soundstorm,audiolm"),
+        *("--batch_sizes=2", "--repeats=2", "--steps=4", f"--output={folder}"),
+      ]
+    )
+  return types.SimpleNamespace(
+    folder=folder,
+    text="\n".join(printed),
+    json=json.loads((folder / "report.json").read_text("utf-8")),
   )
-  # A run is thousands of times shorter than its compilation.
-  assert max(speed.runs_s) < speed.compile_s
-  assert speed.peak_rss >= speed.peak_rss_before_run > 100e6
+
+
+def test_rows_are_of_what_was_asked_for(made):
+  rows = made.json["rows"]
+  assert [row["system"] for row in rows] == ["soundstorm", "audiolm"]
+  for row in rows:
+    assert (row["seconds"], row["batch_size"]) == (0.1, 2)
+    assert row["frames"] == 5
+    assert row["tokens"] == 2 * 5 * Q
+    assert not row["extrapolated"]
+    assert len(row["runs_s"]) == 2
+    assert row["compile_s"] > 0
+    # The parameters alone are more.
+    assert row["program_bytes"] > 4 * made.json["parameters"][row["system"]]
+  stages = (TINY.audiolm.coarse, TINY.audiolm.fine)
+  assert made.json["parameters"] == {
+    "soundstorm": soundstorm.parameter_count(TINY.model),
+    "audiolm": sum(map(audiolm.parameter_count, stages)),
+  }
+
+
+def test_passes_follow_the_formulas(made):
+  ours, published = (row["passes"] for row in made.json["rows"])
+  # 16 at the first level and one at each other.
+  assert ours == 16 + Q - 1
+  coarse, fine = 1 + 5 * tiny_audiolm.COARSE, Q - tiny_audiolm.COARSE
+  # Chunks of 3 and 2 frames, each after a prefill.
+  assert published == coarse + 2 + 5 * fine
+
+
+def test_forms_of_audiolm_differ_in_their_chunks():
+  made = program.make_systems(
+    Settings(systems=("audiolm_batched", "audiolm")),
+    TINY,
+    rng=np.random.default_rng(0),
+  )
+  inputs = program.make_inputs(
+    TINY, batch_size=2, frames=5, rng=np.random.default_rng(0)
+  )
+  levels = Q - tiny_audiolm.COARSE
+  for name, rows, steps in (("audiolm", 2, 5), ("audiolm_batched", 4, 3)):
+    coarse, fine = made[name].work(inputs)
+    assert (coarse.rows, coarse.steps) == (2, 5 * tiny_audiolm.COARSE)
+    assert (fine.rows, fine.steps) == (rows, steps * levels)
+
+
+def test_passes_of_thirty_seconds_at_the_papers_size():
+  model, _, stages = SIZES["paper"]
+  assert default_sampler(model.levels).passes == 27
+  given = {"frames": 1500, "prompt_length": [0], "length": [1500]}
+  published = AudioLMSamplerConfig(parallel_chunks=False)
+  assert sum(count_passes(stages, published, **given)) == 18_000 + 4 + 10
+
+
+def test_flops_are_of_all_passes_and_layers(made):
+  ours, theirs = (row["flops"] for row in made.json["rows"])
+  frames, dim, inner = 2 * 5, 32, 64
+  # Two feed-forwards, attention's four matrices, the convolution's three; the
+  # products of 5 frames with each other; one head.
+  layer = 2 * 2 * dim * inner + (4 + 4 + 2) * dim**2 + 2 * 5 * dim
+  products = 20 * 2 * frames * (2 * layer + dim * V)
+  assert products < ours < 1.5 * products
+  # 10 coarse steps and 15 fine ones of two rows, without their attention;
+  # sampling is a good part of a step as small as this.
+  products = 25 * 2 * 2 * (4 * dim**2 + 2 * dim * 48 + dim * V)
+  assert products < theirs < 4 * products
+
+
+def test_ratios_text_and_plot(made):
+  (ratio,) = made.json["ratios"]
+  ours, theirs = (row["sample_s"] for row in made.json["rows"])
+  assert ratio["system"] == "audiolm"
+  assert ratio["ratio"] == pytest.approx(theirs / ours)
+  assert "RANDOM weights" in made.text
+  assert "SoundStorm, 0.1 s x 2: " in made.text
+  assert "EXTRAPOLATED" not in made.text
+  assert (made.folder / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_would_take_too_long_is_not_run():
+  estimate = Estimate((Part("fine", "step", 1, 9, 100, Cost(0.5, 1e6)),))
+  ran = []
+
+  class Fake(SoundStormSystem):
+    def __init__(self, name, estimate=None):
+      self._name, self._estimate = name, estimate
+
+    def prepare(self, inputs):
+      return Prepared(
+        compile_s=1.0,
+        bytes=None,
+        run=lambda: ran.append(self._name),
+        passes=100,
+        flops=1.0,
+        estimate=self._estimate,
+      )
+
+  class Silent(Codec):
+    def __init__(self):
+      pass
+
+    def compile_decode(self, rows, *, frames, levels):
+      return lambda tokens: tokens
+
+  def rows(limit):
+    ran.clear()
+    return measure_shape(
+      {"soundstorm": Fake("ours"), "audiolm": Fake("theirs", estimate)},
+      Silent(),
+      TINY,
+      settings=Settings(repeats=1, limit_seconds=limit),
+      peak=clock.Peak(1e9, 1),
+      seconds=0.1,
+      batch_size=1,
+    )
+
+  ours, theirs = rows(49.0)
+  assert ran == ["ours", "ours"]
+  assert (ours.extrapolated, theirs.extrapolated) == (False, True)
+  assert theirs.sample_s == 50.0
+  assert not any(row.extrapolated for row in rows(50.0))
+  assert ran == ["ours", "theirs"] * 2
 
 
 @pytest.mark.parametrize(
-  ("values", "message"),
+  ("flag", "message"),
   [
-    ({"seconds": 0.001}, "seconds in frames must be at least 1, got 0"),
-    ({"seconds": 1.0, "batch_size": 0}, "batch_size must be at least 1, got 0"),
-    ({"seconds": 1.0, "repeats": 0}, "repeats must be at least 1, got 0"),
+    ("--size=huge", "size must be of ['tiny', 'small', 'paper'], got 'huge'"),
+    ("--seconds=1,x", "'1,x' must be values parted by commas"),
+    ("--seconds=", "seconds must name at least one, got none"),
+    ("--seconds=1,0.01", "from 0.02, a frame, to 3600, got 0.01"),
+    ("--long_seconds=inf", "from 0.02, a frame, to 3600, got inf"),
+    ("--seconds=nan", "from 0.02, a frame, to 3600, got nan"),
+    ("--batch_sizes=1,0", "batch_sizes must be at least 1, got 0"),
+    ("--batch_sizes=1.5", "'1.5' must be values parted by commas"),
+    ("--dtype=float16", "dtype must be float32 or bfloat16, got 'float16'"),
+    ("--repeats=0", "repeats must be at least 1, got 0"),
+    ("--steps=1", "steps must be at least 2, got 1"),
+    ("--limit_seconds=-1", "limit_seconds must be at least 0, got -1"),
+    (
+      "--systems=ours",
+      "'audiolm', 'audiolm_batched'], got 'ours'",
+    ),
   ],
 )
-def test_refuses_nothing_to_do(values, message):
-  with pytest.raises(ValueError, match=message):
-    benchmark(Size(MODEL, CODEC), **values)
+def test_bad_flags_are_refused_before_any_work(flag, message, tmp_path, capsys):
+  with pytest.raises(SystemExit):
+    program.main([flag, f"--output={tmp_path / 'none'}"])
+  assert message in capsys.readouterr().err
+  assert not (tmp_path / "none").exists()
 
 
-def test_program_says_that_weights_are_random(monkeypatch, capsys):
-  monkeypatch.setitem(SIZES, "tiny", Size(MODEL, CODEC))
-  program.main(["--size=tiny", "--seconds=0.1"])
-  *text, line = capsys.readouterr().out.splitlines()
-  assert "RANDOM weights" in "\n".join(text)
-  assert "18 passes" in "\n".join(text)
-  values = json.loads(line)
-  assert values["random_weights"] is True
-  assert values["frames"] == 5
-  assert values["size"] == "tiny"
+def test_durations_that_are_given_are_all():
+  settings, _ = program.parse([])
+  assert settings.seconds == (1, 3, 5, 10, 20, 30)
+  assert settings.long_seconds == (60, 120)
+  settings, _ = program.parse(["--seconds=2,4"])
+  assert (settings.seconds, settings.long_seconds) == ((2, 4), ())
+  settings, _ = program.parse(["--long_seconds=40"])
+  assert settings.seconds == (1, 3, 5, 10, 20, 30)
+  assert settings.long_seconds == (40,)
 
 
-def test_sizes_are_those_of_the_configs():
-  for size, name in (
-    ("tiny", "tiny"),
-    ("small", "small"),
-    ("paper", "librilight"),
-  ):
-    model, config = SIZES[size].model, load(name).soundstorm
-    # These matter to training alone; the program sets the last itself.
-    conformer = dataclasses.replace(
-      config.conformer, dropout=0.0, remat=False, dtype=model.conformer.dtype
-    )
-    assert model == dataclasses.replace(config, conformer=conformer)
-  assert SIZES["small"].codec == load("soundstream", "small").soundstream
-  assert SIZES["paper"].codec == load("soundstream", "paper").soundstream
+def test_shapes_and_who_is_measured_there():
+  settings = Settings(
+    seconds=(3.0, 1.0),
+    long_seconds=(60.0, 3.0),
+    batch_sizes=(1, 4),
+    systems=("soundstorm", "audiolm"),
+  )
+  both, ours = ["soundstorm", "audiolm"], ["soundstorm"]
+  expected = [(1.0, both), (3.0, both), (60.0, ours)]
+  assert list(program.shapes(settings)) == [
+    (batch, seconds, names) for batch in (1, 4) for seconds, names in expected
+  ]
+  settings = Settings(
+    seconds=(1.0,), long_seconds=(60.0,), systems=("audiolm",)
+  )
+  assert list(program.shapes(settings)) == [(1, 1.0, ["audiolm"])]
+
+
+def test_utterances_are_the_same_for_all_batches():
+  rng = np.random.default_rng
+  one, again = (
+    program.make_inputs(TINY, batch_size=2, frames=7, rng=rng(0))
+    for _ in range(2)
+  )
+  np.testing.assert_array_equal(one.semantic, again.semantic)
+  assert one.semantic.shape == (2, 7)
+  assert 0 <= one.semantic.min() <= one.semantic.max() < SEMANTIC

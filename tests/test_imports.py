@@ -28,6 +28,7 @@ _LAYERS = (
     "audiolm",
     "api",
     "benchmark",
+    "benchmarking",
     "demo",
     "evaluate",
     "evaluate_semantic",

@@ -261,17 +261,22 @@ def test_passes_by_hand(requests):
 def test_steps_alone_run(params):
   config = STAGES.fine
   ready = decoding_params(config, params["fine"])
-  step = make_steps(config, frames=5, index=4, steps=11)
-  codes = step(ready, jnp.zeros(3, jnp.int32))
-  assert codes.shape == (3,)
-  # A step reads its cache, which is as long as the context.
-  for index, slots in ((0, 21), (4, 25)):
-    run = make_steps(config, frames=5, index=index, steps=11)
-    text = run.lower(ready, jnp.zeros(3, jnp.int32)).as_text()
+  given = {"keys": jax.random.split(jax.random.key(0), 3)}
+  for room, slots in ((11, 21), (16, 26)):
+    end = min(room, 15)
+    run = make_steps(config, frames=5, room=room, steps=11)
+    # As many steps as are asked for, of one program; the others stay zero.
+    for count in (1, 11):
+      codes = run(ready, count=jnp.int32(count), **given)
+      assert codes.shape == (3, end)
+      made = np.flatnonzero(np.any(codes, axis=0))
+      assert end - 11 <= made[0] <= made[-1] < end - 11 + count
+    # A step reads its cache, which is as long as the context.
+    text = run.lower(ready, count=jnp.int32(1), **given).as_text()
     assert f"tensor<12x{slots}x8xf32>" in text
-  for index, steps in ((5, 11), (0, 0), (-1, 2)):
+  for room, steps in ((17, 11), (15, 0), (2, 3), (16, 16)):
     with pytest.raises(ValueError, match="within the 15 tokens of 5 frames"):
-      make_steps(config, frames=5, index=index, steps=steps)
+      make_steps(config, frames=5, room=room, steps=steps)
 
 
 @pytest.mark.parametrize(
