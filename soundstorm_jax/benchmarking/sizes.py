@@ -61,7 +61,7 @@ def _stages(
 SIZES = {
   "tiny": Size(
     SoundStormConfig(
-      semantic_vocab=500,
+      semantic_vocab=1024,
       conformer=ConformerConfig(
         dim=64, layers=2, heads=2, ff_dim=128, scan_layers=False
       ),
@@ -72,24 +72,24 @@ SIZES = {
         dim=32, layers=2, heads=2, ff_dim=64, scan_layers=False
       ),
       coarse_frames=300,
-      semantic_vocab=500,
+      semantic_vocab=1024,
       positions="time",
     ),
   ),
   "small": Size(
     SoundStormConfig(
-      semantic_vocab=500,
+      semantic_vocab=1024,
       conformer=ConformerConfig(
-        dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
+        dim=192, layers=6, heads=4, ff_dim=512, scan_layers=False
       ),
     ),
     SoundStreamConfig(source_filter=True, dim=50, decoder_channels=256),
     _stages(
       TransformerConfig(
-        dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
+        dim=192, layers=6, heads=4, ff_dim=512, scan_layers=False
       ),
       coarse_frames=300,
-      semantic_vocab=500,
+      semantic_vocab=1024,
       positions="time",
     ),
   ),
