@@ -80,7 +80,7 @@ SMALL = TrainConfig(
     window_frames=300,
     positions="time",
     transformer=TransformerConfig(
-      dim=192, layers=6, heads=4, ff_dim=512, scan_layers=False
+      dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
     ),
   ),
 )

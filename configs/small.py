@@ -37,26 +37,26 @@ def get_config() -> ConfigDict:
   """Every field of `TrainConfig`, so that each can be set by a flag."""
   config = TrainConfig(
     task="soundstorm",
-    steps=2000,
-    batch_size=6,
+    steps=4200,
+    batch_size=8,
     log_every=25,
     eval_every=200,
     save_every=100,
     codebook_start_batches=300,
     data=DataConfig(
-      window_seconds=12.0,
-      min_window_seconds=8.0,
+      window_seconds=8.0,
+      min_window_seconds=5.0,
       eval_batches=8,
       cache=True,
     ),
     optimizer=OptimizerConfig(
-      lr=1.2e-3, warmup_steps=100, final_lr_ratio=0.02, ema_decay=0.99
+      lr=1.5e-3, warmup_steps=100, final_lr_ratio=0.02, ema_decay=0.995
     ),
     soundstorm=SoundStormConfig(
       semantic_vocab=1024,
       conformer=ConformerConfig(
-        dim=192,
-        layers=6,
+        dim=128,
+        layers=4,
         heads=4,
         ff_dim=512,
         # Unrolled: two cores have no use for the shorter compilation.

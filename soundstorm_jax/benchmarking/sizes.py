@@ -80,13 +80,13 @@ SIZES = {
     SoundStormConfig(
       semantic_vocab=1024,
       conformer=ConformerConfig(
-        dim=192, layers=6, heads=4, ff_dim=512, scan_layers=False
+        dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
       ),
     ),
     SoundStreamConfig(source_filter=True, dim=50, decoder_channels=256),
     _stages(
       TransformerConfig(
-        dim=192, layers=6, heads=4, ff_dim=512, scan_layers=False
+        dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
       ),
       coarse_frames=300,
       semantic_vocab=1024,
