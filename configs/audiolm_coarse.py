@@ -10,8 +10,8 @@ and the fine stage with configs/audiolm_fine.py, from the same tokens;
 `soundstorm_jax.load_audiolm` takes both files.
 
 Arguments: `paper` (AudioLM's sizes, windows of 10 s: 160M parameters, for an
-accelerator), `small` (3.8M, which with the fine stage's 6.0M makes 9.8M,
-against 9.5M of configs/small.py, of the same width and depth) and `tiny` (20
+accelerator), `small` (2.0M, which with the fine stage's 3.4M makes 5.4M,
+against 5.0M of configs/small.py, of the same width and depth) and `tiny` (20
 steps, to try it out). None of the first two has been run to its end yet.
 
 `small` differs from the paper in two ways that suit two cores: windows of 6 s,

@@ -7,7 +7,7 @@
     --output=audiolm_fine.safetensors
 
 Arguments: `paper` (AudioLM's sizes, chunks of 3 s: 172M parameters, for an
-accelerator), `small` (6.0M parameters, most of them of embeddings and heads)
+accelerator), `small` (3.4M parameters, most of them of embeddings and heads)
 and `tiny` (20 steps). See configs/audiolm_coarse.py. None of the first two has
 been run to its end yet.
 """

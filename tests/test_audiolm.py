@@ -121,8 +121,8 @@ def test_configs_are_what_they_say():
     parameter_count(load(f"audiolm_{stage}", "small").audiolm)
     for stage in ("coarse", "fine")
   ]
-  assert small[0] == pytest.approx(3.84e6, rel=0.01)
-  assert sum(small) == pytest.approx(9.85e6, rel=0.01)
+  assert small[0] == pytest.approx(1.97e6, rel=0.01)
+  assert sum(small) == pytest.approx(5.39e6, rel=0.01)
   with pytest.raises(ValueError, match="paper, small or tiny, got 'big'"):
     load("audiolm_fine", "big")
 
