@@ -2,8 +2,7 @@
 
   python -m soundstorm_jax.train --config=configs/semantic.py \
     --config.data.path=LibriSpeech/dev-clean --workdir=runs/semantic \
-    --config.kmeans.encoder=runs/encoder/encoder.safetensors \
-    --config.kmeans.clusters=500
+    --config.kmeans.encoder=runs/encoder/encoder.safetensors
 
 writes runs/semantic/semantic.safetensors: centres of the features of the last
 layer of an encoder (see semantic_encoder.py), 25 tokens a second, fitted to 16

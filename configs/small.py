@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
   """Every field of `TrainConfig`, so that each can be set by a flag."""
   config = TrainConfig(
     task="soundstorm",
-    steps=4200,
+    steps=3200,
     batch_size=8,
     log_every=25,
     eval_every=200,

@@ -10,6 +10,11 @@ The content of each utterance is its own semantic tokens, as in the paper
   voice conversion       all of it generated, after the first 3 s of another
                          speaker's utterance, which are not heard
 
+With the weights of AudioLM's acoustic stages, the third and the fourth row are
+there of these too, of the same tokens and noise. With --iterations there is, in
+place of all but the first two, the fourth row for each number of iterations at
+the first level (the paper's section 4.4), and a plot.
+
 The prompt of the fourth row is the codec's work and not the model's. So all
 that is judged by ear is judged after the first 3 s, in every row; word and
 character errors are of the whole utterance, with a second figure for what
@@ -21,7 +26,6 @@ Axes: N samples, T frames, Q levels.
 
 import argparse
 import collections
-import math
 import os
 import pathlib
 import platform
@@ -29,40 +33,31 @@ import time
 import zlib
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import soxr
 import tqdm
 from jaxtyping import Float
 
 from soundstorm_jax import api
+from soundstorm_jax.audiolm import load_audiolm
 from soundstorm_jax.config import to_mapping
 from soundstorm_jax.data.audio_files import audio_length, read_audio
 from soundstorm_jax.data.utterances import Utterance, find_utterances
+from soundstorm_jax.evaluate_rows import (
+  Content,
+  buckets,
+  iterations_row,
+  speak,
+  titles,
+)
 from soundstorm_jax.evaluation import judges as panel
 from soundstorm_jax.evaluation import pages, summary
 from soundstorm_jax.evaluation.judges import RATE, Judge, Judgement, Sample
-from soundstorm_jax.requests import Request, next_bucket, pad, split_tokens
+from soundstorm_jax.evaluation.plot import plot_rows
 from soundstorm_jax.tokenizers.soundstream import SoundStreamTokenizer
-
-
-class Content(NamedTuple):
-  """One utterance to judge.
-
-  Attributes:
-    utterance: what is said.
-    seconds: its length.
-    length: its class.
-    other: of another speaker, also drawn, for voice conversion.
-  """
-
-  utterance: Utterance
-  seconds: float
-  length: str
-  other: Utterance
 
 
 def draw(
@@ -124,86 +119,6 @@ def draw(
       other, *_ = voices[rng.integers(len(voices))]
       contents.append(Content(utterance, seconds, name, other))
   return sorted(contents, key=lambda content: content.utterance.id)
-
-
-def buckets(frame_rate: Fraction, prompt_seconds: float) -> tuple[int, ...]:
-  """One length of batches for each class, with a prompt before it."""
-  return tuple(
-    math.ceil((high + prompt_seconds) * frame_rate)
-    for _, high in summary.CLASSES.values()
-  )
-
-
-def speak(
-  contents: Sequence[Content],
-  model: api.SpeechModel,
-  *,
-  prompt_seconds: float,
-  seed: int = 0,
-) -> tuple[dict[str, list[Float[np.ndarray, "_"]]], dict[str, float]]:
-  """The audio of every row, at the model's rate, and the times it took.
-
-  Args:
-    contents: what to say.
-    model: that says it.
-    prompt_seconds: of each prompt.
-    seed: of the first utterance's noise; each later one's is one more.
-  """
-  rate = model.sample_rate
-  recordings = [read_audio(c.utterance.path, rate) for c in contents]
-  bar = tqdm.tqdm(
-    recordings, unit="recording", desc=summary.ROWS[summary.CODEC]
-  )
-  tokens_of, decoded = {}, []
-  for content, recording in zip(contents, bar, strict=True):
-    tokens = model.encode(recording, rate)
-    tokens_of[content.utterance.id] = tokens
-    bucket = next_bucket(len(tokens.acoustic), model.limits.buckets)
-    # One row, where the model's own `decode` fills a batch of them.
-    audio = model.codec.decode(jnp.asarray(pad(tokens.acoustic, bucket)[None]))
-    decoded.append(np.asarray(audio[0, : len(recording)]))
-  rows = {summary.ORIGINAL: recordings, summary.CODEC: decoded}
-  requests: dict[str, list[Request]] = collections.defaultdict(list)
-  starts = []
-  for number, content in enumerate(contents):
-    tokens = tokens_of[content.utterance.id]
-    whole = {"seed": seed + number, "frames": len(tokens.acoustic)}
-    start, rest = split_tokens(tokens, prompt_seconds, model.limits)
-    voice, _ = split_tokens(
-      tokens_of[content.other.id], prompt_seconds, model.limits
-    )
-    starts.append(len(start.acoustic) * model.hop)
-    requests[summary.NO_PROMPT].append(Request(tokens.semantic, **whole))
-    requests[summary.PROMPT].append(
-      Request(
-        rest.semantic, start, seed=seed + number, frames=len(rest.acoustic)
-      )
-    )
-    requests[summary.CONVERSION].append(
-      Request(tokens.semantic, voice, **whole)
-    )
-  compile_s = run_s = audio_s = 0.0
-  for row, of_row in requests.items():
-    print(f"generating {summary.ROWS[row]}", flush=True)
-    made = model.generate_batch(of_row)
-    for times in {id(result.times): result.times for result in made}.values():
-      compile_s += times.compile_s
-      run_s += times.run_s
-      audio_s += times.audio_s
-    audio = [result.audio for result in made]
-    if row == summary.PROMPT:
-      # The codec is causal: its own start, then what was generated after it.
-      audio = [
-        np.concatenate([codec[:start], rest])
-        for codec, start, rest in zip(
-          rows[summary.CODEC], starts, audio, strict=True
-        )
-      ]
-    rows[row] = [
-      one[: len(recording)]
-      for one, recording in zip(audio, recordings, strict=True)
-    ]
-  return rows, {"compile_s": compile_s, "run_s": run_s, "audio_s": audio_s}
 
 
 def judge(
@@ -282,6 +197,13 @@ def add_arguments(add: Any) -> None:
     help="those to ask; default: %(default)s",
   )
   add("--compilation_cache", help="folder that keeps compiled code")
+  add("--audiolm_coarse", help="the baseline's coarse stage: safetensors")
+  add("--audiolm_fine", help="its fine stage; both or neither")
+  add(
+    "--iterations",
+    default="",
+    help="as in 1,4,16: compare so many at the first level",
+  )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -295,6 +217,12 @@ def run(args: argparse.Namespace) -> None:
     raise ValueError(
       f"prompt_seconds must be above 0, got {args.prompt_seconds}"
     )
+  stages = {"coarse": args.audiolm_coarse, "fine": args.audiolm_fine}
+  if (stages["coarse"] is None) != (stages["fine"] is None):
+    raise ValueError("audiolm_coarse and audiolm_fine need each other")
+  iterations = parse_iterations(args.iterations)
+  if iterations and args.audiolm_coarse:
+    raise ValueError("iterations are SoundStorm's: leave audiolm_* out")
   # Before hours of work, since they may not be installed.
   judges = panel.make(args.judges.split(","))
   speakers = [name for name in args.speakers.split(",") if name]
@@ -308,14 +236,22 @@ def run(args: argparse.Namespace) -> None:
   )
   folder = pathlib.Path(args.weights or api.SHIPPED)
   codec = SoundStreamTokenizer.load(folder / "soundstream.safetensors")
-  model = api.load(
-    folder,
-    batch_size=args.batch_size,
-    buckets=buckets(Fraction(codec.tokens_per_second), args.prompt_seconds),
-    compilation_cache=args.compilation_cache,
-  )
+  settings = {
+    "batch_size": args.batch_size,
+    "buckets": buckets(Fraction(codec.tokens_per_second), args.prompt_seconds),
+    "compilation_cache": args.compilation_cache,
+  }
+  model = api.load(folder, **settings)
+  audiolm = None
+  if args.audiolm_coarse:
+    audiolm = load_audiolm(path=folder, **stages, **settings)
   rows, times = speak(
-    contents, model, prompt_seconds=args.prompt_seconds, seed=args.seed
+    contents,
+    model,
+    prompt_seconds=args.prompt_seconds,
+    audiolm=audiolm,
+    iterations=iterations,
+    seed=args.seed,
   )
   began = time.perf_counter()
   entries = judge(
@@ -328,9 +264,12 @@ def run(args: argparse.Namespace) -> None:
   times["judges_s"] = time.perf_counter() - began
   report = {
     "weights": model.fingerprints,
+    "baseline": audiolm.fingerprints if audiolm else {},
     "settings": vars(args) | {"sampler": to_mapping(model.sampler)},
     "times": times,
-  } | summary.summarise(entries, judges, seed=args.seed)
+  } | summary.summarise(
+    entries, judges, titles=titles(iterations), seed=args.seed
+  )
   print(summary.text(report))
   if args.output:
     pages.write_report(
@@ -338,14 +277,40 @@ def run(args: argparse.Namespace) -> None:
       report,
       rows,
       sample_rate=model.sample_rate,
-      facts=_facts(model, times),
+      facts=_facts(model, audiolm, times),
     )
+    if iterations:
+      plot_rows(
+        report,
+        {count: iterations_row(count) for count in iterations},
+        label="iterations at level 1",
+        output=pathlib.Path(args.output) / "iterations.png",
+      )
 
 
-def _facts(model: api.SpeechModel, times: dict[str, float]) -> dict[str, str]:
+def parse_iterations(text: str) -> tuple[int, ...]:
+  """Numbers parted by commas; none of "".
+
+  Raises:
+    ValueError: one is no whole number from 1 on, or there twice.
+  """
+  parts = [part.strip() for part in text.split(",")] if text else []
+  if not all(part.isdecimal() and int(part) > 0 for part in parts):
+    raise ValueError(f"iterations must be whole numbers from 1, got {text!r}")
+  counts = tuple(map(int, parts))
+  if len(set(counts)) < len(counts):
+    raise ValueError(f"iterations must differ, got {text!r}")
+  return counts
+
+
+def _facts(
+  model: api.SpeechModel,
+  audiolm: api.SpeechModel | None,
+  times: dict[str, float],
+) -> dict[str, str]:
   """What the page says at its end."""
   facts = model.facts()
-  return {
+  found = {
     "Model": facts["Model"],
     "Weights": ", ".join(f"{k} {v}" for k, v in model.fingerprints.items()),
     "Sampling": facts["Sampling"],
@@ -353,6 +318,15 @@ def _facts(model: api.SpeechModel, times: dict[str, float]) -> dict[str, str]:
       f"{times['audio_s']:.0f} s of speech in {times['run_s']:.0f} s, compiled "
       f"in {times['compile_s']:.0f} s; judged in {times['judges_s']:.0f} s"
     ),
+  }
+  if audiolm is not None:
+    facts = audiolm.facts()
+    found["Baseline"] = f"{facts['Model']}; {facts['Sampling']}"
+    found["Its generation"] = (
+      f"{times['audiolm_audio_s']:.0f} s of speech in "
+      f"{times['audiolm_run_s']:.0f} s"
+    )
+  return found | {
     "Machine": (
       f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, "
       f"{platform.machine()}, Python {platform.python_version()}, "

@@ -3,16 +3,21 @@
 import html.parser
 import json
 import pathlib
+import types
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import soundfile
+from matplotlib import pyplot
 
-from soundstorm_jax import api, evaluate, evaluate_speech
+from soundstorm_jax import api, evaluate, evaluate_rows, evaluate_speech
 from soundstorm_jax.config import SamplerConfig
 from soundstorm_jax.data.utterances import find_utterances
 from soundstorm_jax.evaluation import judges, pages, summary
 from soundstorm_jax.evaluation.judges import RATE, Column, Judgement, Score
+from soundstorm_jax.evaluation.plot import plot_rows
+from soundstorm_jax.requests import Limits, SpeechTokens
 from tests.make_audio import write_folder
 from tests.tiny_weights import Q, write_weights
 
@@ -138,7 +143,7 @@ def run(tmp_path_factory, audio):
 
 def test_every_row_is_of_the_same_speech(run):
   _, samples = run
-  rows = list(summary.ROWS)
+  rows = [row for row in summary.ROWS if not row.startswith("audiolm")]
   assert len(samples) == 2 * len(rows)
   for number, name in enumerate(["20-1-0000", "30-1-0000"]):
     own = samples[number * len(rows) : (number + 1) * len(rows)]
@@ -209,6 +214,98 @@ def test_the_page_plays_every_row(run):
   assert "listener 1.0" in text
 
 
+@pytest.fixture(scope="module")
+def voices():
+  """A model, and another on the same tokens, that make what can be told."""
+
+  # By its base class a model to the annotations; nothing of that is used.
+  class Voice(api.SpeechModel):
+    sample_rate, hop, sampler = 16000, 320, api.default_sampler(Q)
+    limits = Limits(Q, 16, 8, Fraction(25), Fraction(50), (300, 650))
+    codec = types.SimpleNamespace(
+      decode=lambda tokens: np.zeros((1, tokens.shape[1] * 320), np.float32)
+    )
+
+    def __init__(self, value):
+      self.value = value
+      self.asked = []
+
+    def encode(self, audio, rate):
+      frames = -(-len(audio) // 320)
+      return SpeechTokens(
+        np.zeros(-(-frames // 2), np.int32), np.zeros((frames, Q), np.int32)
+      )
+
+    def generate_batch(self, requests, *, sampler=None):
+      self.asked.append((requests, sampler))
+      times = types.SimpleNamespace(compile_s=1.0, run_s=2.0, audio_s=3.0)
+      return [
+        types.SimpleNamespace(
+          audio=np.full(r.frames * 320, self.value, np.float32), times=times
+        )
+        for r in requests
+      ]
+
+  return Voice
+
+
+def test_the_baseline_is_asked_for_the_same(utterances, voices):
+  contents = evaluate_speech.draw(utterances, per_speaker=1)
+  model, audiolm = voices(0.25), voices(0.5)
+  rows, times = evaluate_rows.speak(
+    contents, model, prompt_seconds=3.0, audiolm=audiolm
+  )
+  assert set(rows) == set(summary.ROWS)
+  assert len(model.asked) == 3
+  for (ours, _), (theirs, _) in zip(
+    model.asked[:2], audiolm.asked, strict=True
+  ):
+    assert ours is theirs
+  for number in range(len(contents)):
+    assert (rows["audiolm_no_prompt"][number] == 0.5).all()
+    prompted = rows["audiolm_prompt"][number]
+    assert (prompted[: 3 * RATE] == 0).all()
+    assert (prompted[3 * RATE :] == 0.5).all()
+    assert (rows["prompt"][number][3 * RATE :] == 0.25).all()
+  assert (times["run_s"], times["audiolm_run_s"]) == (6.0, 4.0)
+
+
+def test_iterations_take_the_place_of_the_rows(utterances, voices, tmp_path):
+  contents = evaluate_speech.draw(utterances, per_speaker=1)
+  model = voices(0.25)
+  rows, _ = evaluate_rows.speak(
+    contents, model, prompt_seconds=3.0, iterations=(1, 4)
+  )
+  assert list(rows) == [
+    "original",
+    "reconstruction",
+    "iterations_1",
+    "iterations_4",
+  ]
+  assert [sampler.iterations for _, sampler in model.asked] == [
+    (1, 1, 1),
+    (4, 1, 1),
+  ]
+  listener = Listener()
+  entries = evaluate_speech.judge(
+    contents, rows, [listener], sample_rate=16000, prompt_seconds=3.0
+  )
+  report = summary.summarise(
+    entries, [listener], titles=evaluate_rows.titles((1, 4))
+  )
+  assert "prompt, 4 at level 1" in summary.text(report)
+  assert report["measures"]["iterations_4/rms"] == pytest.approx(0.25)
+  names = {count: f"iterations_{count}" for count in (1, 4)}
+  plot_rows(report, names, label="iterations", output=tmp_path / "plot.png")
+  assert pyplot.imread(tmp_path / "plot.png").std() > 0.05
+
+
+@pytest.mark.parametrize("text", ["0", "4,x", "1,,2", "2,2", "-1"])
+def test_iterations_that_cannot_be(text):
+  with pytest.raises(ValueError, match="iterations must"):
+    evaluate_speech.parse_iterations(text)
+
+
 def test_says_what_is_missing(audio, capsys):
   with pytest.raises(SystemExit):
     evaluate.main(["--what=speech"])
@@ -217,3 +314,5 @@ def test_says_what_is_missing(audio, capsys):
     evaluate.main(["--what=speech", f"--audio={audio}", "--prompt_seconds=0"])
   with pytest.raises(ValueError, match="judges must be of"):
     evaluate.main(["--what=speech", f"--audio={audio}", "--judges=nobody"])
+  with pytest.raises(ValueError, match="need each other"):
+    evaluate.main(["--what=speech", f"--audio={audio}", "--audiolm_fine=x"])

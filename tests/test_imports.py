@@ -31,6 +31,7 @@ _LAYERS = (
     "benchmarking",
     "demo",
     "evaluate",
+    "evaluate_rows",
     "evaluate_semantic",
     "evaluate_speech",
     "export",

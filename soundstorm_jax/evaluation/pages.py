@@ -101,7 +101,7 @@ def _listing(
     "text": entries[0]["text"].capitalize(),
     "entries": [
       {
-        "title": summary.ROWS[entry["row"]],
+        "title": report["rows"][entry["row"]],
         "audio": entry["audio"],
         "heard": entry["heard"],
         "scores": scores(entry),

@@ -21,10 +21,13 @@ from soundstorm_jax.evaluation.measures import Measure, align
 
 ORIGINAL, CODEC = "original", "reconstruction"
 NO_PROMPT, PROMPT, CONVERSION = "no_prompt", "prompt", "conversion"
+AUDIOLM_NO_PROMPT, AUDIOLM_PROMPT = "audiolm_no_prompt", "audiolm_prompt"
 ROWS = {
   ORIGINAL: "recording",
   CODEC: "codec reconstruction",
+  AUDIOLM_NO_PROMPT: "AudioLM, no prompt",
   NO_PROMPT: "SoundStorm, no prompt",
+  AUDIOLM_PROMPT: "AudioLM, prompt",
   PROMPT: "SoundStorm, prompt",
   CONVERSION: "voice conversion",
 }
@@ -36,7 +39,7 @@ class Entry(NamedTuple):
   """What the judges say of one utterance in one row.
 
   Attributes:
-    row: of `ROWS`.
+    row: of `ROWS`, or of the titles that `summarise` is given.
     utterance: its id.
     speaker: who said it.
     length: of `CLASSES`.
@@ -69,28 +72,34 @@ def length_class(seconds: float) -> str | None:
 
 
 def summarise(
-  entries: Sequence[Entry], judges: Sequence[Judge], *, seed: int = 0
+  entries: Sequence[Entry],
+  judges: Sequence[Judge],
+  *,
+  titles: Mapping[str, str] = ROWS,
+  seed: int = 0,
 ) -> dict[str, Any]:
   """The figures of a report.
 
   Args:
     entries: the same utterances in every row, in the same order.
     judges: that made the judgements.
+    titles: of the rows, in the order of the table.
     seed: of the bootstrap.
 
   Returns:
-    `judges`: their names. `columns`: of each, its title, digits and note.
-    `measures`: ROW/COLUMN and ROW_CLASS/COLUMN to figure; likewise ROW/n, how
-    many utterances. `intervals`: the same names to both ends of the 95 %
-    bootstrap interval, where there are utterances enough. `differences`: for
-    each row below the codec's, ROW/COLUMN to its figure less the codec's, and
-    `difference_intervals`. `utterances`: the entries.
+    `judges`: their names. `rows`: their titles. `columns`: of each, its title,
+    digits and note. `measures`: ROW/COLUMN and ROW_CLASS/COLUMN to figure;
+    likewise ROW/n, how many utterances. `intervals`: the same names to both
+    ends of the 95 % bootstrap interval, where there are utterances enough.
+    `differences`: for each row below the codec's, ROW/COLUMN to its figure less
+    the codec's, and `difference_intervals`. `utterances`: the entries.
 
   Raises:
-    ValueError: there are no entries, or rows of different utterances.
+    ValueError: there are no entries, a row without a title, or rows of
+      different utterances.
   """
   columns = [column for judge in judges for column in judge.columns]
-  rows = _by_row(entries)
+  rows = _by_row(entries, titles)
   measures, intervals = {}, {}
   differences, difference_intervals = {}, {}
   first = next(iter(rows.values()))
@@ -123,6 +132,7 @@ def summarise(
             difference_intervals[key] = ends
   return {
     "judges": [judge.name for judge in judges],
+    "rows": {row: titles[row] for row in rows},
     "columns": {
       column.name: {
         "title": column.title,
@@ -139,9 +149,13 @@ def summarise(
   }
 
 
-def _by_row(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+def _by_row(
+  entries: Sequence[Entry], titles: Mapping[str, str]
+) -> dict[str, list[Entry]]:
   rows: dict[str, list[Entry]] = {}
   for entry in entries:
+    if entry.row not in titles:
+      raise ValueError(f"row must be of {list(titles)}, got {entry.row!r}")
     rows.setdefault(entry.row, []).append(entry)
   if len({tuple(e.utterance for e in of_row) for of_row in rows.values()}) != 1:
     raise ValueError(
@@ -149,7 +163,7 @@ def _by_row(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
       f"{ {row: len(of_row) for row, of_row in rows.items()} }"
     )
   # The codec's comes before the rows that are compared with it.
-  return {row: rows[row] for row in ROWS if row in rows}
+  return {row: rows[row] for row in titles if row in rows}
 
 
 def _sums(
@@ -221,23 +235,24 @@ class Table(NamedTuple):
 def tabulate(report: Mapping[str, Any]) -> Table:
   """A report's figures as text."""
   measures, columns = report["measures"], report["columns"]
-  rows = [row for row in ROWS if f"{row}/n" in measures]
+  rows = report["rows"]
+  first = next(iter(rows))
   present = {
-    name: int(measures[f"{rows[0]}_{name}/n"])
+    name: int(measures[f"{first}_{name}/n"])
     for name in CLASSES
-    if f"{rows[0]}_{name}/n" in measures
+    if f"{first}_{name}/n" in measures
   }
   return Table(
     titles=[column["title"] for column in columns.values()],
     lines=[
       Line(
-        ROWS[row],
+        title,
         [
           _cell(report, row, name, digits=column["digits"], classes=present)
           for name, column in columns.items()
         ],
       )
-      for row in rows
+      for row, title in rows.items()
     ],
     counts=present,
     notes={column["title"]: column["note"] for column in columns.values()},

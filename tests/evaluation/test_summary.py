@@ -123,6 +123,19 @@ def test_refuses_rows_of_different_utterances():
     summary.summarise([], [Words()])
 
 
+def test_rows_need_titles_and_keep_their_order():
+  with pytest.raises(ValueError, match=r"row must be .*got 'reconstruction'"):
+    summary.summarise(list(entries()), [Words()], titles={"original": "O"})
+  titles = {"prompt": "P", "original": "O", "reconstruction": "R", "no": "N"}
+  report = summary.summarise(list(entries()), [Words()], titles=titles)
+  assert list(report["rows"].values()) == ["P", "O", "R"]
+  assert [line.title for line in summary.tabulate(report).lines] == [
+    "P",
+    "O",
+    "R",
+  ]
+
+
 def test_classes_have_the_papers_limits():
   seconds = [3.9, 4, 9.9, 10, 19, 20, 29.9, 30]
   assert [summary.length_class(s) for s in seconds] == (
