@@ -1,24 +1,26 @@
 """The encoder of the shipped semantic tokens: 4.9M parameters, 25 Hz.
 
-  python -m soundstorm_jax.align --audio=LibriSpeech/dev-clean \\
-    --output=phones.csv
+  python -m soundstorm_jax.align --audio=speech --output=phones.csv
   python -m soundstorm_jax.train --config=configs/semantic_encoder.py \\
-    --config.data.path=LibriSpeech/dev-clean --workdir=runs/encoder
+    --config.data.path=speech --workdir=runs/encoder
   python -m soundstorm_jax.export --workdir=runs/encoder \\
     --output=runs/encoder/encoder.safetensors
 
-and then the centres, with configs/semantic.py. Alignment needs the extra
+and then the centres, with configs/semantic.py. `speech` is LibriSpeech dev-clean
+and Kokoro's, as in configs/small.py. Alignment needs the extra
 'eval', training does not.
 
-On the 16 speakers' 129 minutes it took 33 minutes on one busy CPU core: 2500
-steps of four windows of up to 6 s. On the held-out speakers it names the
-phone of 60 % of the 10 ms steps in the end (eval/phone_top1), 54 % after 1000
-steps.
+On 16 speakers' 129 minutes and 13 of Kokoro it took 49 minutes on two busy CPU
+cores: 3000 steps of eight windows of up to 6 s (the first 521 under a schedule
+of 3600). On the held-out speakers it names the phone of 66 % of the 10 ms steps
+in the end (eval/phone_top1), 61 % after 1000 steps. Two host devices
+(XLA_FLAGS=--xla_force_host_platform_device_count=2) are a tenth faster than one
+of two threads.
 
-Layers, judged after 1000 steps with 500 centres (fitted to a sixth of the
-speech): PNMI 0.49, 0.53, 0.54 and what a token tells of the speaker 15, 8 and
+Layers, judged in an earlier, shorter run with 500 centres (fitted to a sixth of
+the speech): PNMI 0.49, 0.53, 0.54 and what a token tells of the speaker 15, 8 and
 6 % for layers 2, 3 and 4, so the last is taken. Not tried for want of time:
-each of the losses alone, more steps, more speech.
+each of the losses alone.
 """
 
 from ml_collections import ConfigDict
