@@ -5,8 +5,8 @@
     --config.kmeans.encoder=runs/encoder/encoder.safetensors
 
 writes runs/semantic/semantic.safetensors: 1024 centres of the features of the
-last layer of an encoder (see semantic_encoder.py), 25 tokens a second, fitted to
-16 speakers of dev-clean and Kokoro's; the four others are held out. Without
+last layer of an encoder (see semantic_encoder.py), 25 tokens a second, fitted
+to 16 speakers of dev-clean and Kokoro's; the four others are held out. Without
 --config.kmeans.encoder the features are MFCC, which need no training.
 
 Held-out speakers, all 244 utterances, at 25 tokens a second:

@@ -6,9 +6,9 @@
   python -m soundstorm_jax.export --workdir=runs/encoder \\
     --output=runs/encoder/encoder.safetensors
 
-and then the centres, with configs/semantic.py. `speech` is LibriSpeech dev-clean
-and Kokoro's, as in configs/small.py. Alignment needs the extra
-'eval', training does not.
+and then the centres, with configs/semantic.py. `speech` is LibriSpeech
+dev-clean and Kokoro's, as in configs/small.py. Alignment needs the extra 'eval',
+training does not.
 
 On 16 speakers' 129 minutes and 13 of Kokoro it took 49 minutes on two busy CPU
 cores: 3000 steps of eight windows of up to 6 s (the first 521 under a schedule
@@ -18,8 +18,8 @@ in the end (eval/phone_top1), 61 % after 1000 steps. Two host devices
 of two threads.
 
 Layers, judged in an earlier, shorter run with 500 centres (fitted to a sixth of
-the speech): PNMI 0.49, 0.53, 0.54 and what a token tells of the speaker 15, 8 and
-6 % for layers 2, 3 and 4, so the last is taken. Not tried for want of time:
+the speech): PNMI 0.49, 0.53, 0.54 and what a token tells of the speaker 15, 8
+and 6 % for layers 2, 3 and 4, so the last is taken. Not tried for want of time:
 each of the losses alone.
 """
 
