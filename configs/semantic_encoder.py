@@ -7,8 +7,8 @@
     --output=runs/encoder/encoder.safetensors
 
 and then the centres, with configs/semantic.py. `speech` is LibriSpeech
-dev-clean and Kokoro's, as in configs/small.py. Alignment needs the extra 'eval',
-training does not.
+dev-clean and Kokoro's, as in configs/small.py. Alignment needs the extra
+'eval', training does not.
 
 On 16 speakers' 129 minutes and 13 of Kokoro it took 49 minutes on two busy CPU
 cores: 3000 steps of eight windows of up to 6 s (the first 521 under a schedule
