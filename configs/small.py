@@ -66,7 +66,7 @@ def get_config() -> ConfigDict:
     # Half of what is asked of it later comes without a prompt; and the paper's
     # uniform levels need more steps than two cores take in half an hour.
     masking=MaskingConfig(
-      no_prompt_prob=0.3, semantic_dropout=0.1, coarse_bias=1.5
+      no_prompt_prob=0.3, semantic_dropout=0.1, coarse_bias=0.5
     ),
   )
   return ConfigDict(to_mapping(config))
