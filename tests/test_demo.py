@@ -64,6 +64,7 @@ def made(tmp_path_factory):
     "weights": model.fingerprints,
     "settings": {"prompt_seconds": 3.0},
     "judges": ["listener 1.0"],
+    "rows": {"prompt": "SoundStorm, prompt"},
     "columns": {"wer": {"title": "WER %", "digits": 2, "note": "of all"}},
     "measures": {
       "prompt/n": 1,
