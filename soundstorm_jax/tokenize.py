@@ -357,21 +357,23 @@ def _examples(
           frames, _ = file.get_slice(f"acoustic/{utterance.id}").get_shape()
           seconds[utterance.id] = float(frames / frame_rate)
 
-  def tokens(name: str, utterance: Utterance) -> np.ndarray:
+  def tokens(utterance: Utterance) -> dict[str, np.ndarray]:
     path = _file(folder, where[utterance.id])
     with safetensors.safe_open(path, "numpy") as file:
-      return file.get_tensor(f"{name}/{utterance.id}")
+      return {
+        name: file.get_tensor(f"{name}/{utterance.id}")
+        for name in ("semantic", "acoustic")
+      }
 
   for joined in join(kept, seconds, longest=longest):
     first, *more = joined
+    found = [tokens(utterance) for utterance in joined]
     yield TokenExample(
       id=f"{first.id}+{len(more)}" if more else first.id,
       speaker=first.speaker,
       text=" ".join(u.text for u in joined if u.text),
-      **{
-        name: np.concatenate([tokens(name, u) for u in joined])
-        for name in ("semantic", "acoustic")
-      },
+      semantic=np.concatenate([one["semantic"] for one in found]),
+      acoustic=np.concatenate([one["acoustic"] for one in found]),
     )
 
 
