@@ -327,7 +327,8 @@ class SpeechModel:
 
   def _make_sampler(self, sampler: AnySampler) -> Callable:
     """The jitted sampler."""
-    return make_sampler(self.config, sampler)
+    codebooks = self.codec.codec.codebooks[: self.config.levels]
+    return make_sampler(self.config, sampler, codebooks=codebooks)
 
   def _sampler(self, shape: tuple[int, int], sampler: AnySampler) -> Callable:
     """The compiled sampler for batches of one shape."""

@@ -202,6 +202,9 @@ class MaskingConfig:
     within("coarse_bias", self.coarse_bias, 0.0, 10.0)
 
 
+SETTLE = ("likeliest", "nearest")
+
+
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
   """Parallel decoding (section 2.3).
@@ -212,12 +215,16 @@ class SamplerConfig:
     choice_temperature: scale of the Gumbel noise on the confidences, annealed
       to zero within a level; 4.5 in the official MaskGIT.
     guidance_scale: classifier-free guidance; 0 is none (one pass an iteration).
+    settle: what a level's last pass takes: "likeliest" codes, as the paper
+      does, or the "nearest" to the vector that is expected, which adds no noise
+      where the network is not sure.
   """
 
   iterations: tuple[int, ...] = (16, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
   temperature: float = 1.0
   choice_temperature: float = 4.5
   guidance_scale: float = 0.0
+  settle: str = "likeliest"
 
   def __post_init__(self):
     if not self.iterations:
@@ -228,6 +235,10 @@ class SamplerConfig:
       raise ValueError(f"temperature must be above 0, got {self.temperature}")
     at_least("choice_temperature", self.choice_temperature, 0)
     at_least("guidance_scale", self.guidance_scale, 0)
+    if self.settle not in SETTLE:
+      raise ValueError(
+        f"settle must be one of {', '.join(SETTLE)}, got {self.settle!r}"
+      )
 
   @property
   def passes(self) -> int:

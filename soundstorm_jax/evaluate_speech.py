@@ -41,7 +41,7 @@ import soxr
 import tqdm
 from jaxtyping import Float
 
-from soundstorm_jax import api
+from soundstorm_jax import api, sampling_flags
 from soundstorm_jax.audiolm import load_audiolm
 from soundstorm_jax.config import to_mapping
 from soundstorm_jax.data.audio_files import audio_length, read_audio
@@ -196,6 +196,7 @@ def add_arguments(add: Any) -> None:
     default=",".join(panel.NAMES),
     help="those to ask; default: %(default)s",
   )
+  sampling_flags.add_arguments(add)
   add("--compilation_cache", help="folder that keeps compiled code")
   add("--audiolm_coarse", help="the baseline's coarse stage: safetensors")
   add("--audiolm_fine", help="its fine stage; both or neither")
@@ -242,6 +243,7 @@ def run(args: argparse.Namespace) -> None:
     "compilation_cache": args.compilation_cache,
   }
   model = api.load(folder, **settings)
+  model.sampler = sampling_flags.with_arguments(model.sampler, args)
   audiolm = None
   if args.audiolm_coarse:
     audiolm = load_audiolm(path=folder, **stages, **settings)

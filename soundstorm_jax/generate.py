@@ -34,7 +34,7 @@ import numpy as np
 import soundfile
 import tqdm
 
-from soundstorm_jax import api
+from soundstorm_jax import api, sampling_flags
 from soundstorm_jax.config import SamplerConfig, to_mapping
 from soundstorm_jax.jobs import (
   AudioLibrary,
@@ -268,21 +268,14 @@ def _parser() -> argparse.ArgumentParser:
   add("--seed", type=int, default=0)
   add("--batch_size", type=int, default=4)
   add("--iterations", help="passes per level, 16,1,1; missing levels take 1")
-  add("--temperature", type=float, default=1.0)
-  add("--choice_temperature", type=float, default=4.5)
-  add("--guidance_scale", type=float, default=0.0)
+  sampling_flags.add_arguments(add)
   add("--compilation_cache", help="folder that keeps compiled code")
   add("--max_failed", type=int, default=0, help="more make the exit status 1")
   return parser
 
 
 def _sampler(args: argparse.Namespace, levels: int) -> SamplerConfig:
-  sampler = dataclasses.replace(
-    api.default_sampler(levels),
-    temperature=args.temperature,
-    choice_temperature=args.choice_temperature,
-    guidance_scale=args.guidance_scale,
-  )
+  sampler = sampling_flags.with_arguments(api.default_sampler(levels), args)
   if not args.iterations:
     return sampler
   try:

@@ -38,6 +38,7 @@ _LAYERS = (
     "generate",
     "jobs",
     "requests",
+    "sampling_flags",
     "synthesize",
     "tokenize",
     "train",

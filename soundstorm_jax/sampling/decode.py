@@ -34,6 +34,7 @@ def decode(
   keys: Key[Array, " B"],
   codes: int,
   config: SamplerConfig,
+  codebooks: Float[Array, "Q V C"] | None = None,
 ) -> Int[Array, "B T Q"]:
   """Decodes the frames after each row's prompt.
 
@@ -49,13 +50,15 @@ def decode(
     codes: V, the number of codes, and the mask's id.
     config: iterations per level, temperatures. `guidance_scale` is not read:
       guidance is a matter of the logits (`guided_logits_fn`).
+    codebooks: of the codec; read, and needed, where `config.settle` is
+      "nearest".
 
   Returns:
     The prompt, followed by what was decoded, followed by zeros beyond `length`.
 
   Raises:
-    ValueError: the levels of `prompt` and `config.iterations` differ, or the
-      keys are not threefry keys (other generators' draws depend on the batch).
+    ValueError: the levels of `prompt` and `config.iterations` differ, the
+      codebooks are needed and not there or of other sizes, or the keys are not threefry keys (other generators' draws depend on the batch).
   """
   _, frames, levels = prompt.shape
   if levels != len(config.iterations):
@@ -64,6 +67,9 @@ def decode(
       f"levels, got {config.iterations}"
     )
   check_keys(keys)
+  nearest = config.settle == "nearest"
+  if nearest:
+    _check_codebooks(codebooks, levels=levels, codes=codes)
   frame = jnp.arange(frames)
   within = frame < length[:, None]
   wanted = within & (frame >= prompt_length[:, None])
@@ -97,7 +103,12 @@ def decode(
     with jax.named_scope("settle"):
       result = lax.cond(
         step.final,
-        lambda: maskgit.greedy_step(logits, known, masked=masked),
+        lambda: maskgit.greedy_step(
+          logits,
+          known,
+          masked=masked,
+          codebook=codebooks[step.level] if nearest else None,
+        ),
         sample,
       )
       settled = jnp.where(result.masked, codes, result.tokens)
@@ -106,6 +117,17 @@ def decode(
   plan = jax.tree.map(jnp.asarray, cosine_plan(config.iterations))
   tokens, _ = lax.scan(run_pass, tokens, plan)
   return tokens
+
+
+def _check_codebooks(
+  codebooks: Float[Array, "Q V C"] | None, *, levels: int, codes: int
+) -> None:
+  shape = None if codebooks is None else codebooks.shape[:2]
+  if shape != (levels, codes):
+    raise ValueError(
+      f"settle='nearest' needs codebooks of {levels} levels and {codes} codes, "
+      f"got {shape}"
+    )
 
 
 def check_keys(keys: Key[Array, "*B"]) -> None:

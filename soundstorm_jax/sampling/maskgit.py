@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from soundstorm_jax.models.quantizer import nearest
 from soundstorm_jax.sampling.schedule import masked_count
 
 
@@ -124,6 +125,7 @@ def greedy_step(
   tokens: Int[Array, "B T"],
   *,
   masked: Bool[Array, "B T"],
+  codebook: Float[Array, "V C"] | None = None,
 ) -> Step:
   """A level's last step: the most likely token wherever one is masked.
 
@@ -131,8 +133,16 @@ def greedy_step(
     logits: predictions for this level.
     tokens: this level's tokens.
     masked: the frames to predict; the others keep their token.
+    codebook: if given, the token whose vector is nearest to the vector that the
+      predictions expect is taken instead, which minimises the expected squared
+      error (not in the paper).
   """
-  best = jnp.argmax(logits, axis=-1).astype(tokens.dtype)
+  if codebook is None:
+    best = jnp.argmax(logits, axis=-1)
+  else:
+    expected = jax.nn.softmax(logits.astype(jnp.float32)) @ codebook
+    best = nearest(expected, codebook)
+  best = best.astype(tokens.dtype)
   return Step(
     tokens=jnp.where(masked, best, tokens), masked=jnp.zeros_like(masked)
   )

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from soundstorm_jax.config import SamplerConfig, SoundStormConfig
 from soundstorm_jax.models.soundstorm import SoundStorm
@@ -16,13 +16,17 @@ from soundstorm_jax.sampling.decode import decode, guided_logits_fn
 
 
 def make_sampler(
-  model: SoundStormConfig, sampler: SamplerConfig
+  model: SoundStormConfig,
+  sampler: SamplerConfig,
+  *,
+  codebooks: Float[Array, "Q V C"] | None = None,
 ) -> Callable[..., Int[Array, "B T Q"]]:
   """Makes the compiled sampler of a network.
 
   Args:
     model: the network's config.
     sampler: iterations, temperatures, guidance.
+    codebooks: see `decode`.
 
   Returns:
     A jitted function `sample(params, semantic, *, prompt, prompt_length,
@@ -84,6 +88,7 @@ def make_sampler(
       keys=keys,
       codes=model.codes,
       config=sampler,
+      codebooks=codebooks,
     )
 
   return sample

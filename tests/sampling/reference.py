@@ -63,8 +63,13 @@ def decode_row(
   iterations,
   temperature,
   choice_temperature,
+  codebooks=None,
 ):
-  """Decodes one row: `logits_fn` maps tokens (T, Q), level to logits (T, V)."""
+  """Decodes one row: `logits_fn` maps tokens (T, Q), level to logits (T, V).
+
+  With codebooks (Q, V, C), a level ends with the codes nearest to what is
+  expected.
+  """
   frames, levels = prompt.shape
   tokens = np.zeros_like(prompt)
   tokens[:prompt_length] = prompt[:prompt_length]
@@ -76,7 +81,10 @@ def decode_row(
       masked = tokens[:, level] == codes
       if step + 1 == iterations[level]:
         for t in np.flatnonzero(masked):
-          tokens[t, level] = int(np.argmax(logits[t]))
+          if codebooks is None:
+            tokens[t, level] = int(np.argmax(logits[t]))
+          else:
+            tokens[t, level] = nearest_to_expected(logits[t], codebooks[level])
       else:
         token_noise, choice_noise = noise_of_row(key, index, frames, codes)
         sampled, still = sample_step(
@@ -94,3 +102,10 @@ def decode_row(
         tokens[:, level] = np.where(still, codes, sampled)
       index += 1
   return tokens
+
+
+def nearest_to_expected(logits, codebook):
+  """The code of least squared distance to the mean code under softmax."""
+  odds = np.exp(np.asarray(logits, np.float64) - np.max(logits))
+  mean = sum(p * c for p, c in zip(odds / odds.sum(), codebook, strict=True))
+  return int(np.argmin([np.square(mean - code).sum() for code in codebook]))

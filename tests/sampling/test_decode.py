@@ -51,6 +51,9 @@ def oracle(tokens, level):
   return 50.0 * jax.nn.one_hot(truth[: tokens.shape[0]], V)
 
 
+CODEBOOKS = _rng.normal(size=(Q, V, 2)).astype(np.float32)
+
+
 @functools.partial(jax.jit, static_argnames=("logits_fn", "config"))
 def run(logits_fn, prompt, prompt_length, length, keys, config=CONFIG):
   return decode(
@@ -61,6 +64,7 @@ def run(logits_fn, prompt, prompt_length, length, keys, config=CONFIG):
     keys=keys,
     codes=V,
     config=config,
+    codebooks=jnp.asarray(CODEBOOKS),
   )
 
 
@@ -88,6 +92,7 @@ def test_prompt_survives_a_network_that_disagrees():
     SamplerConfig(
       iterations=(4, 1, 2), temperature=0.6, choice_temperature=0.0
     ),
+    SamplerConfig(iterations=(4, 1, 2), settle="nearest"),
   ],
 )
 def test_whole_decode_equals_the_reference(config):
@@ -103,6 +108,7 @@ def test_whole_decode_equals_the_reference(config):
       iterations=config.iterations,
       temperature=config.temperature,
       choice_temperature=config.choice_temperature,
+      codebooks=CODEBOOKS if config.settle == "nearest" else None,
     )
     np.testing.assert_array_equal(tokens[row], expected)
 
@@ -201,3 +207,9 @@ def test_refuses_levels_without_iterations_and_other_generators():
   keys = jax.random.split(jax.random.key(0, impl="rbg"), B)
   with pytest.raises(ValueError, match="threefry2x32 keys, got rbg"):
     decode(network, keys=keys, config=CONFIG, **arguments)
+  nearest = SamplerConfig(iterations=(2, 1, 1), settle="nearest")
+  for books, got in ((None, "None"), (jnp.zeros((Q, V - 1, 2)), r"\(3, 5\)")):
+    with pytest.raises(ValueError, match=f"3 levels and 6 codes, got {got}"):
+      decode(
+        network, keys=KEYS, config=nearest, codebooks=books, **arguments
+      )

@@ -70,6 +70,30 @@ def test_steps_equal_the_reference(temperature, choice_temperature):
   )
 
 
+def test_nearest_to_what_is_expected():
+  """The greedy step with a codebook, against expectations one by one."""
+  rng = np.random.default_rng(0)
+  logits = 3 * rng.normal(size=(B, T, V)).astype(np.float32)
+  codebook = rng.normal(size=(V, 3)).astype(np.float32)
+  tokens = rng.integers(V, size=(B, T)).astype(np.int32)
+  masked = rng.random((B, T)) < 0.7
+  result = maskgit.greedy_step(
+    jnp.asarray(logits),
+    jnp.asarray(tokens),
+    masked=jnp.asarray(masked),
+    codebook=jnp.asarray(codebook),
+  )
+  expected = tokens.copy()
+  for row, frame in zip(*np.nonzero(masked), strict=True):
+    expected[row, frame] = reference.nearest_to_expected(
+      logits[row, frame], codebook
+    )
+  np.testing.assert_array_equal(result.tokens, expected)
+  assert not result.masked.any()
+  # Not just the likeliest in other words.
+  assert (expected != logits.argmax(-1))[masked].any()
+
+
 def test_rank_marks_exactly_the_count_despite_ties():
   scores = jnp.asarray([[0.0] * 6, [1.0, 0.0, 0.0, 0.0, jnp.inf, -1.0]])
   marked = maskgit.lowest(scores, jnp.asarray([2, 3]))
