@@ -1,8 +1,6 @@
 """Speech by AudioLM's acoustic stages, SoundStorm's baseline, ready to use.
 
-  model = soundstorm_jax.load_audiolm(
-    coarse="audiolm_coarse.safetensors", fine="audiolm_fine.safetensors"
-  )
+  model = soundstorm_jax.load_audiolm()
   audio = model.generate(tokens.semantic, prompt=voice, seed=0)
 
 It takes and gives what `api.SpeechModel` does.
@@ -122,10 +120,8 @@ class AudioLMModel(api.SpeechModel):
 
 
 def load_audiolm(
-  *,
-  coarse: str | pathlib.Path,
-  fine: str | pathlib.Path,
   path: str | pathlib.Path | None = None,
+  *,
   batch_size: int = 4,
   sampler: AudioLMSamplerConfig | None = None,
   buckets: Sequence[int] = api.BUCKETS,
@@ -134,10 +130,9 @@ def load_audiolm(
   """Loads both stages, and the tokenizers whose tokens they are of.
 
   Args:
-    coarse: file of weights of the coarse stage.
-    fine: likewise of the fine one.
-    path: folder with soundstream.safetensors and semantic.safetensors; those
-      that are shipped if None.
+    path: folder with audiolm_coarse.safetensors, audiolm_fine.safetensors,
+      soundstream.safetensors and semantic.safetensors; the small weights that
+      are shipped if None.
     batch_size: see `SpeechModel`.
     sampler: see `AudioLMModel`.
     buckets: see `SpeechModel`.
@@ -150,7 +145,7 @@ def load_audiolm(
   if compilation_cache is not None:
     api.keep_compiled(compilation_cache)
   path = pathlib.Path(api.SHIPPED if path is None else path)
-  files = {"coarse": coarse, "fine": fine}
+  files = {s: path / f"audiolm_{s}.safetensors" for s in ("coarse", "fine")}
   weights = {stage: _load_stage(file) for stage, file in files.items()}
   return AudioLMModel(
     AudioLMStages(

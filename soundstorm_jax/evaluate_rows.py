@@ -19,7 +19,13 @@ from soundstorm_jax import api
 from soundstorm_jax.data.audio_files import read_audio
 from soundstorm_jax.data.utterances import Utterance
 from soundstorm_jax.evaluation import summary
-from soundstorm_jax.requests import Request, next_bucket, pad, split_tokens
+from soundstorm_jax.requests import (
+  Request,
+  SpeechTokens,
+  next_bucket,
+  pad,
+  split_tokens,
+)
 
 
 class Content(NamedTuple):
@@ -83,61 +89,13 @@ def speak(
   """
   rate = model.sample_rate
   recordings = [read_audio(c.utterance.path, rate) for c in contents]
-  bar = tqdm.tqdm(
-    recordings, unit="recording", desc=summary.ROWS[summary.CODEC]
+  tokens, decoded = _through_codec(contents, recordings, model)
+  wanted = _requests(
+    contents, tokens, model, prompt_seconds=prompt_seconds, seed=seed
   )
-  tokens_of, decoded = {}, []
-  for content, recording in zip(contents, bar, strict=True):
-    tokens = model.encode(recording, rate)
-    tokens_of[content.utterance.id] = tokens
-    bucket = next_bucket(len(tokens.acoustic), model.limits.buckets)
-    # One row, where the model's own `decode` fills a batch of them.
-    audio = model.codec.decode(jnp.asarray(pad(tokens.acoustic, bucket)[None]))
-    decoded.append(np.asarray(audio[0, : len(recording)]))
   rows = {summary.ORIGINAL: recordings, summary.CODEC: decoded}
-  alone, continuations, conversions, starts = [], [], [], []
-  for number, content in enumerate(contents):
-    tokens = tokens_of[content.utterance.id]
-    whole = {"seed": seed + number, "frames": len(tokens.acoustic)}
-    start, rest = split_tokens(tokens, prompt_seconds, model.limits)
-    voice, _ = split_tokens(
-      tokens_of[content.other.id], prompt_seconds, model.limits
-    )
-    starts.append(len(start.acoustic) * model.hop)
-    alone.append(Request(tokens.semantic, **whole))
-    continuations.append(
-      Request(
-        rest.semantic, start, seed=seed + number, frames=len(rest.acoustic)
-      )
-    )
-    conversions.append(Request(tokens.semantic, voice, **whole))
-  if iterations:
-    plan = {
-      iterations_row(count): Generation(
-        model,
-        continuations,
-        dataclasses.replace(
-          model.sampler, iterations=(count, *model.sampler.iterations[1:])
-        ),
-        continues=True,
-      )
-      for count in iterations
-    }
-  else:
-    plan = {
-      summary.NO_PROMPT: Generation(model, alone),
-      summary.PROMPT: Generation(model, continuations, continues=True),
-      summary.CONVERSION: Generation(model, conversions),
-    }
-    if audiolm is not None:
-      plan |= {
-        summary.AUDIOLM_NO_PROMPT: Generation(audiolm, alone),
-        summary.AUDIOLM_PROMPT: Generation(
-          audiolm, continuations, continues=True
-        ),
-      }
   times: dict[str, float] = collections.defaultdict(float)
-  for row, generation in plan.items():
+  for row, generation in _plan(wanted, model, audiolm, iterations).items():
     print(f"generating {titles(iterations)[row]}", flush=True)
     made = generation.model.generate_batch(
       generation.requests, sampler=generation.sampler
@@ -151,9 +109,9 @@ def speak(
     if generation.continues:
       # The codec is causal: its own start, then what was generated after it.
       audio = [
-        np.concatenate([codec[:start], rest])
-        for codec, start, rest in zip(
-          rows[summary.CODEC], starts, audio, strict=True
+        np.concatenate([codec[: len(asked.prompt.acoustic) * model.hop], rest])
+        for codec, asked, rest in zip(
+          decoded, generation.requests, audio, strict=True
         )
       ]
     rows[row] = [
@@ -161,6 +119,98 @@ def speak(
       for one, recording in zip(audio, recordings, strict=True)
     ]
   return rows, dict(times)
+
+
+def _through_codec(
+  contents: Sequence[Content],
+  recordings: Sequence[Float[np.ndarray, "_"]],
+  model: api.SpeechModel,
+) -> tuple[dict[str, SpeechTokens], list[Float[np.ndarray, "_"]]]:
+  """Tokens by the utterance's id, and what the codec makes of them."""
+  bar = tqdm.tqdm(
+    recordings, unit="recording", desc=summary.ROWS[summary.CODEC]
+  )
+  tokens_of, decoded = {}, []
+  for content, recording in zip(contents, bar, strict=True):
+    tokens = model.encode(recording, model.sample_rate)
+    tokens_of[content.utterance.id] = tokens
+    bucket = next_bucket(len(tokens.acoustic), model.limits.buckets)
+    # One row, where the model's own `decode` fills a batch of them.
+    audio = model.codec.decode(jnp.asarray(pad(tokens.acoustic, bucket)[None]))
+    decoded.append(np.asarray(audio[0, : len(recording)]))
+  return tokens_of, decoded
+
+
+class _Requests(NamedTuple):
+  """What is asked of a model, one an utterance.
+
+  Attributes:
+    alone: all of it, in any voice.
+    continuations: what follows its own start.
+    conversions: all of it, in another speaker's voice.
+  """
+
+  alone: list[Request]
+  continuations: list[Request]
+  conversions: list[Request]
+
+
+def _requests(
+  contents: Sequence[Content],
+  tokens_of: dict[str, SpeechTokens],
+  model: api.SpeechModel,
+  *,
+  prompt_seconds: float,
+  seed: int,
+) -> _Requests:
+  asked = _Requests([], [], [])
+  for number, content in enumerate(contents, seed):
+    tokens = tokens_of[content.utterance.id]
+    start, rest = split_tokens(tokens, prompt_seconds, model.limits)
+    voice, _ = split_tokens(
+      tokens_of[content.other.id], prompt_seconds, model.limits
+    )
+    whole = {"seed": number, "frames": len(tokens.acoustic)}
+    asked.alone.append(Request(tokens.semantic, **whole))
+    asked.continuations.append(
+      Request(rest.semantic, start, seed=number, frames=len(rest.acoustic))
+    )
+    asked.conversions.append(Request(tokens.semantic, voice, **whole))
+  return asked
+
+
+def _plan(
+  asked: _Requests,
+  model: api.SpeechModel,
+  audiolm: api.SpeechModel | None,
+  iterations: Sequence[int],
+) -> dict[str, Generation]:
+  """How each row is generated, in the order of the table."""
+  if iterations:
+    return {
+      iterations_row(count): Generation(
+        model,
+        asked.continuations,
+        dataclasses.replace(
+          model.sampler, iterations=(count, *model.sampler.iterations[1:])
+        ),
+        continues=True,
+      )
+      for count in iterations
+    }
+  plan = {
+    summary.NO_PROMPT: Generation(model, asked.alone),
+    summary.PROMPT: Generation(model, asked.continuations, continues=True),
+    summary.CONVERSION: Generation(model, asked.conversions),
+  }
+  if audiolm is not None:
+    plan |= {
+      summary.AUDIOLM_NO_PROMPT: Generation(audiolm, asked.alone),
+      summary.AUDIOLM_PROMPT: Generation(
+        audiolm, asked.continuations, continues=True
+      ),
+    }
+  return plan
 
 
 def iterations_row(count: int) -> str:

@@ -198,8 +198,11 @@ def add_arguments(add: Any) -> None:
   )
   sampling_flags.add_arguments(add)
   add("--compilation_cache", help="folder that keeps compiled code")
-  add("--audiolm_coarse", help="the baseline's coarse stage: safetensors")
-  add("--audiolm_fine", help="its fine stage; both or neither")
+  add(
+    "--audiolm",
+    action="store_true",
+    help="also the baseline, of audiolm_*.safetensors beside the other weights",
+  )
   add(
     "--iterations",
     default="",
@@ -218,12 +221,9 @@ def run(args: argparse.Namespace) -> None:
     raise ValueError(
       f"prompt_seconds must be above 0, got {args.prompt_seconds}"
     )
-  stages = {"coarse": args.audiolm_coarse, "fine": args.audiolm_fine}
-  if (stages["coarse"] is None) != (stages["fine"] is None):
-    raise ValueError("audiolm_coarse and audiolm_fine need each other")
   iterations = parse_iterations(args.iterations)
-  if iterations and args.audiolm_coarse:
-    raise ValueError("iterations are SoundStorm's: leave audiolm_* out")
+  if iterations and args.audiolm:
+    raise ValueError("iterations are SoundStorm's: leave audiolm out")
   # Before hours of work, since they may not be installed.
   judges = panel.make(args.judges.split(","))
   speakers = [name for name in args.speakers.split(",") if name]
@@ -244,9 +244,7 @@ def run(args: argparse.Namespace) -> None:
   }
   model = api.load(folder, **settings)
   model.sampler = sampling_flags.with_arguments(model.sampler, args)
-  audiolm = None
-  if args.audiolm_coarse:
-    audiolm = load_audiolm(path=folder, **stages, **settings)
+  audiolm = load_audiolm(folder, **settings) if args.audiolm else None
   rows, times = speak(
     contents,
     model,

@@ -143,7 +143,7 @@ def folder(tmp_path_factory):
       window_frames={"coarse": 24, "fine": 16}[name],
     )
     weights.save_weights(
-      folder / f"{name}.safetensors",
+      folder / f"audiolm_{name}.safetensors",
       make_params(config),
       config=to_mapping(config),
       kind="audiolm",
@@ -153,14 +153,11 @@ def folder(tmp_path_factory):
 
 def load_model(folder, **values):
   given = {
-    "coarse": folder / "coarse.safetensors",
-    "fine": folder / "fine.safetensors",
-    "path": folder,
     "batch_size": 3,
     "sampler": SAMPLER,
     "buckets": (16, 48),
   }
-  return soundstorm_jax.load_audiolm(**given | values)
+  return soundstorm_jax.load_audiolm(folder, **given | values)
 
 
 @pytest.fixture(scope="module")
@@ -244,13 +241,19 @@ def test_passes_are_counted(results):
   assert free.real_time_factor > 0
 
 
-def test_what_does_not_fit_is_refused(folder, model):
-  with pytest.raises(FileNotFoundError, match="no weights at"):
-    load_model(folder, coarse=folder / "none.safetensors")
+def test_what_does_not_fit_is_refused(folder, model, tmp_path):
+  other = tmp_path / "weights"
+  shutil.copytree(folder, other)
+  fine = other / "audiolm_fine.safetensors"
+  shutil.copy(other / "soundstorm.safetensors", fine)
   with pytest.raises(ValueError, match="must hold audiolm, got 'soundstorm'"):
-    load_model(folder, fine=folder / "soundstorm.safetensors")
+    load_model(other)
+  shutil.copy(other / "audiolm_coarse.safetensors", fine)
   with pytest.raises(ValueError, match="must be coarse and fine, got"):
-    load_model(folder, fine=folder / "coarse.safetensors")
+    load_model(other)
+  fine.unlink()
+  with pytest.raises(FileNotFoundError, match="no weights at"):
+    load_model(other)
   with pytest.raises(ValueError, match="at most 48 frames, got 66"):
     model.generate_batch([Request(semantic(33))])
   narrow = dataclasses.replace(SAMPLER, overlap_frames=24)
@@ -260,7 +263,7 @@ def test_what_does_not_fit_is_refused(folder, model):
 
 def test_weights_survive_the_file(folder):
   config = tiny_audiolm.stage(levels=Q, codes=V, semantic_vocab=SEMANTIC)
-  loaded = weights.load_weights(folder / "coarse.safetensors")
+  loaded = weights.load_weights(folder / "audiolm_coarse.safetensors")
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-3),
     loaded.params,

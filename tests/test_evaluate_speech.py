@@ -314,5 +314,7 @@ def test_says_what_is_missing(audio, capsys):
     evaluate.main(["--what=speech", f"--audio={audio}", "--prompt_seconds=0"])
   with pytest.raises(ValueError, match="judges must be of"):
     evaluate.main(["--what=speech", f"--audio={audio}", "--judges=nobody"])
-  with pytest.raises(ValueError, match="need each other"):
-    evaluate.main(["--what=speech", f"--audio={audio}", "--audiolm_fine=x"])
+  with pytest.raises(ValueError, match="leave audiolm out"):
+    evaluate.main(
+      ["--what=speech", f"--audio={audio}", "--audiolm", "--iterations=1"]
+    )

@@ -58,7 +58,8 @@ def decode(
 
   Raises:
     ValueError: the levels of `prompt` and `config.iterations` differ, the
-      codebooks are needed and not there or of other sizes, or the keys are not threefry keys (other generators' draws depend on the batch).
+      codebooks are needed and not there or of other sizes, or the keys are
+      not threefry keys (other generators' draws depend on the batch).
   """
   _, frames, levels = prompt.shape
   if levels != len(config.iterations):

@@ -210,6 +210,4 @@ def test_refuses_levels_without_iterations_and_other_generators():
   nearest = SamplerConfig(iterations=(2, 1, 1), settle="nearest")
   for books, got in ((None, "None"), (jnp.zeros((Q, V - 1, 2)), r"\(3, 5\)")):
     with pytest.raises(ValueError, match=f"3 levels and 6 codes, got {got}"):
-      decode(
-        network, keys=KEYS, config=nearest, codebooks=books, **arguments
-      )
+      decode(network, keys=KEYS, config=nearest, codebooks=books, **arguments)
