@@ -11,9 +11,9 @@ The content of each utterance is its own semantic tokens, as in the paper
                          speaker's utterance, which are not heard
 
 With the weights of AudioLM's acoustic stages, the third and the fourth row are
-there of these too, of the same tokens and noise. With --iterations there is, in
-place of all but the first two, the fourth row for each number of iterations at
-the first level (the paper's section 4.4), and a plot.
+there of these too, of the same tokens and noise. With --compare_iterations
+there is, in place of all but the first two, the fourth row for each number of
+iterations at the first level (the paper's section 4.4), and a plot.
 
 The prompt of the fourth row is the codec's work and not the model's. So all
 that is judged by ear is judged after the first 3 s, in every row; word and
@@ -204,7 +204,7 @@ def add_arguments(add: Any) -> None:
     help="also the baseline, of audiolm_*.safetensors beside the other weights",
   )
   add(
-    "--iterations",
+    "--compare_iterations",
     default="",
     help="as in 1,4,16: compare so many at the first level",
   )
@@ -221,9 +221,11 @@ def run(args: argparse.Namespace) -> None:
     raise ValueError(
       f"prompt_seconds must be above 0, got {args.prompt_seconds}"
     )
-  iterations = parse_iterations(args.iterations)
+  iterations = parse_iterations(args.compare_iterations)
   if iterations and args.audiolm:
-    raise ValueError("iterations are SoundStorm's: leave audiolm out")
+    raise ValueError(
+      "compare_iterations is about SoundStorm's: leave audiolm out"
+    )
   # Before hours of work, since they may not be installed.
   judges = panel.make(args.judges.split(","))
   speakers = [name for name in args.speakers.split(",") if name]
@@ -242,7 +244,7 @@ def run(args: argparse.Namespace) -> None:
     "buckets": buckets(Fraction(codec.tokens_per_second), args.prompt_seconds),
     "compilation_cache": args.compilation_cache,
   }
-  model = api.load(folder, **settings)
+  model = api.load(args.weights or None, **settings)
   model.sampler = sampling_flags.with_arguments(model.sampler, args)
   audiolm = load_audiolm(folder, **settings) if args.audiolm else None
   rows, times = speak(
@@ -296,10 +298,12 @@ def parse_iterations(text: str) -> tuple[int, ...]:
   """
   parts = [part.strip() for part in text.split(",")] if text else []
   if not all(part.isdecimal() and int(part) > 0 for part in parts):
-    raise ValueError(f"iterations must be whole numbers from 1, got {text!r}")
+    raise ValueError(
+      f"compare_iterations must be whole numbers from 1, got {text!r}"
+    )
   counts = tuple(map(int, parts))
   if len(set(counts)) < len(counts):
-    raise ValueError(f"iterations must differ, got {text!r}")
+    raise ValueError(f"compare_iterations must differ, got {text!r}")
   return counts
 
 

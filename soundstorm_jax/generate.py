@@ -22,7 +22,6 @@ Axes: S semantic tokens, T frames, Q levels.
 
 import argparse
 import collections
-import dataclasses
 import json
 import os
 import pathlib
@@ -267,29 +266,10 @@ def _parser() -> argparse.ArgumentParser:
   add("--limit", type=int, help="at most so many requests")
   add("--seed", type=int, default=0)
   add("--batch_size", type=int, default=4)
-  add("--iterations", help="passes per level, 16,1,1; missing levels take 1")
   sampling_flags.add_arguments(add)
   add("--compilation_cache", help="folder that keeps compiled code")
   add("--max_failed", type=int, default=0, help="more make the exit status 1")
   return parser
-
-
-def _sampler(args: argparse.Namespace, levels: int) -> SamplerConfig:
-  sampler = sampling_flags.with_arguments(api.default_sampler(levels), args)
-  if not args.iterations:
-    return sampler
-  try:
-    counts = tuple(int(count) for count in args.iterations.split(","))
-  except ValueError:
-    raise ValueError(
-      f"iterations must be whole numbers, got {args.iterations!r}"
-    ) from None
-  if len(counts) > levels:
-    raise ValueError(
-      f"iterations must be for at most {levels} levels, got {args.iterations}"
-    )
-  counts += (1,) * (levels - len(counts))
-  return dataclasses.replace(sampler, iterations=counts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -326,7 +306,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     voices=AudioLibrary(model) if args.prompt_audio else content,
     prompt_seconds=args.prompt_seconds,
     continuation=args.continuation,
-    sampler=_sampler(args, model.config.levels),
+    sampler=sampling_flags.with_arguments(model.sampler, args),
   )
   print(f"{result.written} written, {result.skipped} already there")
   if result.written:

@@ -6,33 +6,52 @@ from typing import Any
 
 from soundstorm_jax.config import SETTLE, SamplerConfig
 
+_SETTINGS = ("temperature", "choice_temperature", "guidance_scale", "settle")
+
 
 def add_arguments(add: Any) -> None:
-  """Adds what says how codes are drawn, by a parser's `add_argument`."""
-  settings = SamplerConfig()
-  add("--temperature", type=float, default=settings.temperature)
-  add("--choice_temperature", type=float, default=settings.choice_temperature)
-  add("--guidance_scale", type=float, default=settings.guidance_scale)
-  add(
-    "--settle",
-    choices=SETTLE,
-    default=settings.settle,
-    help="the codes of a level's last pass; default: %(default)s",
-  )
+  """Adds what says how codes are drawn, by a parser's `add_argument`.
+
+  What is not given is as the model has it.
+  """
+  add("--iterations", help="passes per level, 16,1,1; missing levels take 1")
+  add("--temperature", type=float)
+  add("--choice_temperature", type=float)
+  add("--guidance_scale", type=float)
+  add("--settle", choices=SETTLE, help="the codes of a level's last pass")
 
 
 def with_arguments(
   sampler: SamplerConfig, args: argparse.Namespace
 ) -> SamplerConfig:
-  """Settings as asked for, with the iterations as they are.
+  """A model's settings, but for those that are given.
+
+  Args:
+    sampler: of the model.
+    args: from a parser with `add_arguments`.
 
   Raises:
-    ValueError: see `SamplerConfig`.
+    ValueError: iterations that are no numbers, or of more levels than
+      `sampler` has; see `SamplerConfig` for the others.
   """
-  return dataclasses.replace(
-    sampler,
-    temperature=args.temperature,
-    choice_temperature=args.choice_temperature,
-    guidance_scale=args.guidance_scale,
-    settle=args.settle,
-  )
+  given = {name: getattr(args, name) for name in _SETTINGS}
+  given = {name: value for name, value in given.items() if value is not None}
+  if args.iterations:
+    given["iterations"] = _iterations(
+      args.iterations, levels=len(sampler.iterations)
+    )
+  return dataclasses.replace(sampler, **given)
+
+
+def _iterations(text: str, *, levels: int) -> tuple[int, ...]:
+  try:
+    counts = tuple(int(count) for count in text.split(","))
+  except ValueError:
+    raise ValueError(
+      f"iterations must be whole numbers, got {text!r}"
+    ) from None
+  if len(counts) > levels:
+    raise ValueError(
+      f"iterations must be for at most {levels} levels, got {text}"
+    )
+  return counts + (1,) * (levels - len(counts))

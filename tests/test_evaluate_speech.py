@@ -316,5 +316,10 @@ def test_says_what_is_missing(audio, capsys):
     evaluate.main(["--what=speech", f"--audio={audio}", "--judges=nobody"])
   with pytest.raises(ValueError, match="leave audiolm out"):
     evaluate.main(
-      ["--what=speech", f"--audio={audio}", "--audiolm", "--iterations=1"]
+      [
+        "--what=speech",
+        f"--audio={audio}",
+        "--audiolm",
+        "--compare_iterations=1",
+      ]
     )

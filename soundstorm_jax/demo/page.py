@@ -27,7 +27,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from soundstorm_jax import features
-from soundstorm_jax.api import SHIPPED, SpeechModel
+from soundstorm_jax.api import SHIPPED, SpeechModel, in_words
 from soundstorm_jax.data.audio_files import read_audio
 from soundstorm_jax.demo.training import Run
 from soundstorm_jax.evaluation import pages, summary
@@ -303,7 +303,7 @@ def _facts(model: SpeechModel) -> dict[str, str]:
       f"{model.config.semantic_vocab} clusters of cepstra, "
       f"{model.limits.semantic_rate} a second"
     ),
-    "Sampling": f"{model.sampler.passes} passes: {model.sampler.iterations}",
+    "Sampling": in_words(model.sampler),
     "Weights": ", ".join(f"{k} {v}" for k, v in model.fingerprints.items()),
     "Machine": (
       f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, "
