@@ -11,8 +11,8 @@ both files.
 
 Arguments: `paper` (AudioLM's sizes, windows of 10 s: 160M parameters, for an
 accelerator, not yet run), `small` (the shipped weights: 2.0M, which with the
-fine stage's 3.4M makes 5.4M, against 5.0M of configs/small.py, of the same width
-and depth) and `tiny` (20 steps, to try it out).
+fine stage's 3.4M makes 5.4M, against 5.0M of configs/small.py, of the same
+width and depth) and `tiny` (20 steps, to try it out).
 
 `small` differs from the paper in ways that suit two cores: relative positions
 that measure time (`AudioLMConfig.positions`), of which all beyond 0.64 s are

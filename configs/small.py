@@ -21,10 +21,10 @@ semantic tokens, so that guidance can be used.
 
 As it was run: the first 61 steps under a schedule of 3000 steps, those to 600
 under one of 4200; `masking.coarse_bias` was 1.5 up to step 1707, when the
-finest levels were found to have learnt nothing (docs/what_should_i_see.md). More
-steps, to 4600, made level 1 worse on the held-out speakers: speech is missing. A
-wider one (192, six layers) did 1200 frames a second instead of 2900 and was
-stopped after a minute: in the same time it would have seen too little.
+finest levels were found to have learnt nothing (docs/what_should_i_see.md).
+More steps, to 4600, made level 1 worse on the held-out speakers: speech is
+missing. A wider one (192, six layers) did 1200 frames a second instead of 2900
+and was stopped after a minute: in the same time it would have seen too little.
 """
 
 from ml_collections import ConfigDict
