@@ -300,7 +300,7 @@ def _facts(model: SpeechModel) -> dict[str, str]:
       f"{model.config.codes} codes"
     ),
     "Semantic tokens": (
-      f"{model.config.semantic_vocab} clusters of cepstra, "
+      f"{model.config.semantic_vocab} clusters, "
       f"{model.limits.semantic_rate} a second"
     ),
     "Sampling": in_words(model.sampler),
