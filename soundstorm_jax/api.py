@@ -312,9 +312,13 @@ class SpeechModel:
   def facts(self) -> dict[str, str]:
     """The model and its sampler in words, for reports."""
     million = parameter_count(self.config) / 1e6
+    sampler = self.sampler
+    sampling = f"{sampler.passes} passes: {sampler.iterations}"
+    if sampler.guidance_scale:
+      sampling += f", each with guidance {sampler.guidance_scale:g}"
     return {
       "Model": f"SoundStorm, {million:.1f} million parameters",
-      "Sampling": in_words(self.sampler),
+      "Sampling": f"{sampling}, settled with the {sampler.settle} codes",
     }
 
   def _prepare(self, params: Any) -> dict[str, Any]:
@@ -391,14 +395,13 @@ def load(
   """
   if compilation_cache is not None:
     keep_compiled(compilation_cache)
-  shipped = path is None
-  path = pathlib.Path(SHIPPED if path is None else path)
+  if path is None:
+    path, sampler = SHIPPED, sampler or SHIPPED_SAMPLER
+  path = pathlib.Path(path)
   file = path / "soundstorm.safetensors"
   weights = load_weights(file)
   if weights.kind != "soundstorm":
     raise ValueError(f"{file} must hold soundstorm, got {weights.kind!r}")
-  if sampler is None and shipped:
-    sampler = SHIPPED_SAMPLER
   return SpeechModel(
     from_mapping(SoundStormConfig, weights.config),
     params=weights.params,
@@ -409,14 +412,6 @@ def load(
     buckets=buckets,
     fingerprints={"soundstorm": fingerprint(file)},
   )
-
-
-def in_words(sampler: SamplerConfig) -> str:
-  """A sampler's settings for reports."""
-  words = f"{sampler.passes} passes: {sampler.iterations}"
-  if sampler.guidance_scale:
-    words += f", each with guidance {sampler.guidance_scale:g}"
-  return f"{words}, settled with the {sampler.settle} codes"
 
 
 def default_sampler(levels: int) -> SamplerConfig:

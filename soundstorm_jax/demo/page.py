@@ -27,12 +27,11 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from soundstorm_jax import features
-from soundstorm_jax.api import SHIPPED, SpeechModel, in_words
+from soundstorm_jax.api import SHIPPED, SpeechModel
 from soundstorm_jax.data.audio_files import read_audio
 from soundstorm_jax.demo.training import Run
 from soundstorm_jax.evaluation import pages, summary
 from soundstorm_jax.generate import RESULTS
-from soundstorm_jax.models.soundstorm import parameter_count
 
 NO_PROMPT, OWN_VOICE, OTHER_VOICE = "no_prompt", "own_voice", "other_voice"
 _TITLES = {
@@ -291,9 +290,9 @@ def _bitrate(model: SpeechModel) -> float:
 
 def _facts(model: SpeechModel) -> dict[str, str]:
   """What the run was made with."""
-  million = parameter_count(model.config) / 1e6
+  facts = model.facts()
   return {
-    "Model": f"SoundStorm, {million:.1f} million parameters",
+    "Model": facts["Model"],
     "Codec": (
       f"SoundStream, {model.sample_rate / 1000:g} kHz, "
       f"{model.limits.frame_rate} frames/s, {model.config.levels} levels of "
@@ -303,7 +302,7 @@ def _facts(model: SpeechModel) -> dict[str, str]:
       f"{model.config.semantic_vocab} clusters, "
       f"{model.limits.semantic_rate} a second"
     ),
-    "Sampling": in_words(model.sampler),
+    "Sampling": facts["Sampling"],
     "Weights": ", ".join(f"{k} {v}" for k, v in model.fingerprints.items()),
     "Machine": (
       f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, "
