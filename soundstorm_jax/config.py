@@ -336,8 +336,10 @@ class TrainConfig:
   """One training run: `task` picks which of the models is trained.
 
   Attributes:
-    task: "soundstorm", "audiolm", "soundstream", "semantic_encoder" or
-      "kmeans".
+    task: "soundstorm", "audiolm", "soundstream", "semantic_encoder",
+      "kmeans" or "semantic_tokens".
+    start: weights to go on from, of the same kind and sizes (for
+      "semantic_tokens", semantic.safetensors); random ones if empty.
     codec_weights: for SoundStorm and AudioLM, the codec that turns evaluation
       samples into audio; no samples are written without it.
     codebook_start_batches: for SoundStorm, how many batches to count codes in,
@@ -355,6 +357,7 @@ class TrainConfig:
   sample_every: int = 0
   keep_checkpoints: int = 3
   max_skipped_in_a_row: int = 10
+  start: str = ""
   codec_weights: str = ""
   codebook_start_batches: int = 0
   mesh: MeshConfig = MeshConfig()
@@ -376,6 +379,7 @@ class TrainConfig:
       "audiolm",
       "soundstream",
       "semantic_encoder",
+      "semantic_tokens",
       "kmeans",
     )
     if self.task not in tasks:
@@ -390,6 +394,12 @@ class TrainConfig:
       "max_skipped_in_a_row",
     ):
       at_least(name, getattr(self, name), 1)
+    if self.start and self.task not in (
+      "soundstorm",
+      "audiolm",
+      "semantic_tokens",
+    ):
+      raise ValueError(f"task {self.task!r} takes no start, got {self.start!r}")
     at_least("sample_every", self.sample_every, 0)
     at_least("codebook_start_batches", self.codebook_start_batches, 0)
     if self.batch_size % self.optimizer.accumulate:

@@ -46,6 +46,11 @@ class SemanticTrainingConfig:
     noise_snr: white noise of at least so many dB below the speech.
     mel_masks: bands of channels that are hidden, as in SpecAugment.
     mel_mask_width: of the widest such band.
+    decoder_layers: for "semantic_tokens", of the Conformer that reads them.
+    mel_weight: likewise, of the squared error of the log-mel frames.
+    commitment: likewise, of the features' distance to their centres.
+    teacher: likewise, folder of `soundstorm_jax.teach`; none if empty.
+    teacher_weight: of the squared error of the teacher's features.
   """
 
   phones: str = ""
@@ -60,12 +65,31 @@ class SemanticTrainingConfig:
   noise_snr: float = 100.0
   mel_masks: int = 0
   mel_mask_width: int = 16
+  decoder_layers: int = 1
+  mel_weight: float = 2.0
+  commitment: float = 0.25
+  teacher: str = ""
+  teacher_weight: float = 2.0
 
   def __post_init__(self):
     at_least("codes", self.codes, 2)
-    for name in ("code_dim", "mask_frames", "warp", "tempo", "mel_mask_width"):
+    for name in (
+      "code_dim",
+      "mask_frames",
+      "warp",
+      "tempo",
+      "mel_mask_width",
+      "decoder_layers",
+    ):
       at_least(name, getattr(self, name), 1)
-    for name in ("ctc_weight", "frame_weight", "mel_masks"):
+    for name in (
+      "ctc_weight",
+      "frame_weight",
+      "mel_masks",
+      "mel_weight",
+      "commitment",
+      "teacher_weight",
+    ):
       at_least(name, getattr(self, name), 0)
     within("mask_probability", self.mask_probability, 0.0, 1.0)
     if (self.ctc_weight or self.frame_weight) and not self.phones:

@@ -16,6 +16,7 @@ from typing import Any
 from absl import logging
 
 from soundstorm_jax.config import to_mapping
+from soundstorm_jax.tokenizers import learned
 from soundstorm_jax.training.checkpoint import restore_for_inference
 from soundstorm_jax.weights import save_weights
 
@@ -44,12 +45,15 @@ def export(
   if config.task == "soundstream":
     codebooks = state["codebooks"]["vectors"]
     params = {"params": params, "codebooks": codebooks}
-  model = getattr(config, config.task)
+  kind, model = config.task, getattr(config, config.task, None)
+  if config.task == "semantic_tokens":
+    kind, model = learned.KIND, config.semantic_encoder
+    params = learned.tokenizer_params(params["encoder"], params["centres"])
   save_weights(
     output,
     params,
     config=to_mapping(model),
-    kind=config.task,
+    kind=kind,
     dtype=dtype,
     metadata={"step": str(restored.step)},
   )

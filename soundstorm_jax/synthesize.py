@@ -4,13 +4,14 @@
     --text=sentences.txt --output=data/kokoro
 
 reads the sentences of a text (or of the transcripts of a folder in
-LibriSpeech's layout, less those of --held_out_speakers) with all English voices
-of Kokoro, at speeds from 0.85 to 1.15; data/kokoro.py says what to install. The
-output is 16 kHz FLAC in LibriSpeech's layout, OUTPUT/VOICE/kokoro/
-VOICE-kokoro-NUMBER.flac beside a transcript, which `tokenize` and `train` take
-like any recordings. Seed and text decide who reads what and how fast. Stop it
-whenever there is enough: what is there is spread evenly over the voices. Run it
-again and it goes on.
+LibriSpeech's layout, less those of --held_out_speakers) with all voices of
+Kokoro, at speeds from 0.85 to 1.15; data/kokoro.py says what to install. Those
+of other languages speak English too, with an accent, and --blends=N makes N
+more voices, each halfway between two. The output is 16 kHz FLAC in
+LibriSpeech's layout, OUTPUT/VOICE/kokoro/VOICE-kokoro-NUMBER.flac beside a
+transcript, which `tokenize` and `train` take like any recordings. Seed and text
+decide who reads what and how fast. Stop it whenever there is enough: what is
+there is spread evenly over the voices. Run it again and it goes on.
 """
 
 import argparse
@@ -124,6 +125,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     "--readings", type=int, default=3, help="voices that read each sentence"
   )
   parser.add_argument(
+    "--blends", type=int, default=0, help="further voices, between two each"
+  )
+  parser.add_argument(
     "--hours", type=float, default=float("inf"), help="stop there"
   )
   parser.add_argument("--seed", type=int, default=0)
@@ -136,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
       args.text,
       held_out_speakers=[s for s in args.held_out_speakers.split(",") if s],
     )
-    kokoro = Kokoro(args.kokoro, threads=args.threads)
+    kokoro = Kokoro(args.kokoro, blends=args.blends, threads=args.threads)
     hours = synthesize(
       deal(sentences, kokoro.voices, readings=args.readings, seed=args.seed),
       args.output,

@@ -82,6 +82,10 @@ def build_task(config: TrainConfig) -> Task:
     from soundstorm_jax.training.semantic_task import SemanticTask
 
     return SemanticTask(config)
+  if config.task == "semantic_tokens":
+    from soundstorm_jax.training.semantic_tokens_task import SemanticTokensTask
+
+    return SemanticTokensTask(config)
   raise ValueError(f"task {config.task!r} is not trained step by step")
 
 
@@ -105,13 +109,14 @@ def build_source(config: TrainConfig) -> Source:
     from soundstorm_jax.data.audio import AudioSource
 
     return AudioSource(config.data, config.soundstream.sample_rate, **share)
-  if config.task == "semantic_encoder":
+  if config.task in ("semantic_encoder", "semantic_tokens"):
     from soundstorm_jax.data.phone_audio import PhoneAudioSource
 
     return PhoneAudioSource(
       config.data,
       config.semantic_encoder.sample_rate,
       phones_file=config.semantic_training.phones,
+      teacher_folder=config.semantic_training.teacher,
       **share,
     )
   raise ValueError(f"task {config.task!r} is not trained step by step")

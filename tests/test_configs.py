@@ -26,6 +26,7 @@ def test_becomes_a_config(name):
     "audiolm",
     "soundstream",
     "semantic_encoder",
+    "semantic_tokens",
     "kmeans",
   )
   assert load(name).task in tasks

@@ -40,6 +40,7 @@ _LAYERS = (
     "requests",
     "sampling_flags",
     "synthesize",
+    "teach",
     "tokenize",
     "train",
   },

@@ -1,5 +1,6 @@
 """From audio with phones to judged semantic tokens, by the programs."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -72,12 +73,40 @@ def made(tmp_path_factory):
     ),
     folder,
   )
+  together = dataclasses.replace(
+    config,
+    task="semantic_tokens",
+    start=str(folder / "semantic.safetensors"),
+    semantic_encoder=dataclasses.replace(
+      config.semantic_encoder,
+      conformer=dataclasses.replace(
+        config.semantic_encoder.conformer, layers=1
+      ),
+    ),
+  )
+  result = train.train(together, folder / "together")
+  assert {"mel_loss", "phone_top1"} <= set(result.eval_metrics)
+  export.export(folder / "together", folder / "together.safetensors")
   return folder
 
 
 def test_the_file_says_what_it_holds(made):
   assert load_weights(made / "encoder.safetensors").kind == "semantic_encoder"
-  assert load_weights(made / "semantic.safetensors").kind == "semantic_learned"
+  for name in ("semantic", "together"):
+    weights = load_weights(made / f"{name}.safetensors")
+    assert weights.kind == "semantic_learned"
+    assert weights.params["centres"].shape == (6, 8)
+
+
+def test_centres_move_when_trained_with_the_encoder(made):
+  before, after = (
+    load_weights(made / f"{name}.safetensors").params
+    for name in ("semantic", "together")
+  )
+  assert not np.allclose(before["centres"], after["centres"], atol=1e-4)
+  # What normalised the features is within the encoder now.
+  assert not after["mean"].any()
+  assert (after["std"] == 1).all()
 
 
 def test_evaluate_judges_the_held_out_speakers(made, capsys):

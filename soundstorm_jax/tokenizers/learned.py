@@ -98,6 +98,19 @@ class LearnedTokenizer:
     )
 
 
+def tokenizer_params(
+  encoder: Any, centres: Float[np.ndarray, "V C"]
+) -> dict[str, Any]:
+  """What a file of weights holds, of an encoder that normalises by itself."""
+  width = centres.shape[-1]
+  return {
+    "params": encoder,
+    "centres": centres,
+    "mean": np.zeros(width, np.float32),
+    "std": np.ones(width, np.float32),
+  }
+
+
 @functools.partial(jax.jit, static_argnames="config")
 def features(
   audio: Float[Array, "B N"],

@@ -6,6 +6,7 @@ conditioning is not predicted. All metrics are sums and counts of tokens.
 Axes: B batch, T frames, Q levels, L levels of the stage.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -26,6 +27,7 @@ from soundstorm_jax.models.audiolm import (
 )
 from soundstorm_jax.sampling.audiolm import coarse_sampler, fine_sampler
 from soundstorm_jax.training import optimizer as optimizer_lib
+from soundstorm_jax.training import start
 from soundstorm_jax.training.audible import load_codec, write_speech
 from soundstorm_jax.training.metrics import Mean, Metrics
 from soundstorm_jax.training.state import TrainState, new_state, next_state
@@ -64,6 +66,21 @@ class AudioLMTask:
     """Fresh parameters, boxed with their logical axes."""
     inputs = example_inputs(self._config.audiolm)
     params = self._model.init(key, *inputs)["params"]
+    return new_state(params, self._optimizer)
+
+  def start_from_data(
+    self,
+    state: TrainState,
+    batches: Iterator[dict[str, Array]],
+    key: Key[Array, ""],
+  ) -> TrainState:
+    """Parameters of `start`, if there is one; no data is looked at."""
+    del batches, key
+    path = self._config.start
+    if not path:
+      return state
+    params = start.weights_of(path, kind="audiolm")
+    params = start.replace(state.params, params, path=path)
     return new_state(params, self._optimizer)
 
   def train_step(

@@ -1,20 +1,16 @@
-"""The targets of BEST-RQ (arXiv 2202.01855), and losses on phones.
+"""The targets of BEST-RQ (arXiv 2202.01855).
 
 Pure functions of arrays and keys. The quantizer is made from a seed and never
 trained; nothing of it is stored.
 
-Axes: B batch, T frames, F channels of a frame, V codes, C width of a code,
-P = 4 T steps of 10 ms, L places of a label sequence.
+Axes: B batch, T frames, F channels of a frame, V codes, C width of a code.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int, Key
-
-from soundstorm_jax.data.phones import SILENCE, UNKNOWN
 
 # The noise that masked frames are replaced with (section 3.2).
 _NOISE_STD = 0.1
@@ -90,83 +86,3 @@ def hide(
   """Replaces masked frames by normal noise (section 3.2)."""
   noise = _NOISE_STD * jax.random.normal(key, frames.shape, frames.dtype)
   return jnp.where(mask[:, :, None], noise, frames)
-
-
-def phone_targets(
-  phones: Int[Array, "B P"], *, names: int
-) -> tuple[Float[Array, "B T names"], Float[Array, "B T"]]:
-  """The share of each phone in a frame's four steps, and how many are known.
-
-  Args:
-    phones: numbers, or `UNKNOWN`.
-    names: number of phones.
-
-  Returns:
-    Shares that sum to the known part of the frame, and that part, 0 to 1.
-  """
-  steps = jax.nn.one_hot(phones, names)  # UNKNOWN is a row of zeros.
-  rows, count = phones.shape
-  shares = steps.reshape(rows, count // 4, 4, names).mean(axis=2)
-  return shares, shares.sum(-1)
-
-
-class Sequence(NamedTuple):
-  """What CTC aims at.
-
-  Attributes:
-    labels: 1 + phone number; 0 beyond the end.
-    padding: 1.0 beyond the end.
-    usable: whether all phones are known and fit.
-  """
-
-  labels: Int[Array, "B L"]
-  padding: Float[Array, "B L"]
-  usable: Bool[Array, "B"]
-
-
-def phone_sequence(
-  phones: Int[Array, "B P"], *, valid: Bool[Array, "B P"], places: int
-) -> Sequence:
-  """The phones of each row in their order, silence left out.
-
-  A phone that follows itself without a pause counts once.
-
-  Args:
-    phones: numbers, or `UNKNOWN`.
-    valid: steps within the recording.
-    places: L; a row with more phones is not usable.
-  """
-  before = jnp.pad(phones[:, :-1], ((0, 0), (1, 0)), constant_values=UNKNOWN)
-  first = (phones != before) & (phones != SILENCE) & (phones != UNKNOWN) & valid
-  place = jnp.where(first, jnp.cumsum(first, axis=1) - 1, places)
-  rows = jnp.arange(phones.shape[0])[:, None]
-  labels = jnp.zeros((phones.shape[0], places), jnp.int32)
-  labels = labels.at[rows, place].set(phones.astype(jnp.int32) + 1, mode="drop")
-  count = first.sum(axis=1)
-  unknown = jnp.any((phones == UNKNOWN) & valid, axis=1)
-  return Sequence(
-    labels,
-    (jnp.arange(places) >= count[:, None]).astype(jnp.float32),
-    ~unknown & (count <= places) & (count > 0),
-  )
-
-
-def ctc(
-  logits: Float[Array, "B T K"],
-  sequence: Sequence,
-  *,
-  valid: Bool[Array, "B T"],
-) -> Float[Array, "B"]:
-  """-log p of each row's labels (Graves et al. 2006); 0 where not usable.
-
-  Rows whose labels cannot fit into their frames count as not usable, too.
-  """
-  # Two equal neighbours need a blank between them.
-  labels = sequence.labels
-  equal = (labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] > 0)
-  needed = jnp.sum(1 - sequence.padding, axis=1) + equal.sum(axis=1)
-  fits = sequence.usable & (needed <= valid.sum(axis=1))
-  loss = optax.ctc_loss(
-    logits, (~valid).astype(jnp.float32), labels, sequence.padding
-  )
-  return jnp.where(fits, loss, 0.0)

@@ -24,7 +24,7 @@ from soundstorm_jax.config import TrainConfig
 from soundstorm_jax.models.soundstorm import SoundStorm, parameter_count
 from soundstorm_jax.sampling.soundstorm import make_sampler
 from soundstorm_jax.training import optimizer as optimizer_lib
-from soundstorm_jax.training import soundstorm_start
+from soundstorm_jax.training import soundstorm_start, start
 from soundstorm_jax.training.audible import load_codec, write_speech
 from soundstorm_jax.training.metrics import Mean, Metrics
 from soundstorm_jax.training.state import TrainState, new_state, next_state
@@ -77,7 +77,11 @@ class SoundStormTask:
     batches: Iterator[dict[str, Array]],
     key: Key[Array, ""],
   ) -> TrainState:
-    """Embeddings and heads from the codec, if `codebook_start_batches`."""
+    """Parameters of `start`; or embeddings and heads from the codec."""
+    if path := self._config.start:
+      params = start.weights_of(path, kind="soundstorm")
+      params = start.replace(state.params, params, path=path)
+      return new_state(params, self._optimizer)
     count = self._config.codebook_start_batches
     if count == 0:
       return state

