@@ -25,6 +25,10 @@ finest levels were found to have learnt nothing (docs/what_should_i_see.md).
 More steps, to 4600, made level 1 worse on the held-out speakers: speech is
 missing. A wider one (192, six layers) did 1200 frames a second instead of 2900
 and was stopped after a minute: in the same time it would have seen too little.
+
+The shipped weights then went on from these (`start`) for 1600 steps on the
+tokens of configs/semantic_tokens.py, with dropout 0.1; the flags are in
+soundstorm_jax/shipped/small/README.md.
 """
 
 from ml_collections import ConfigDict
