@@ -12,7 +12,7 @@ to 16 speakers of dev-clean and Kokoro's; the four others are held out. Without
 Held-out speakers, all 244 utterances, at 25 tokens a second:
 
                            PNMI   phone purity   speaker NMI   speaker accuracy
-  semantic_tokens.py       0.696         0.683         0.093              0.955
+  trained with it, 1024    0.696         0.683         0.093              0.955
   encoder, 1024 centres    0.683         0.648         0.109              0.947
   its shorter run, 500     0.592         0.563         0.068              0.943
   MFCC, 500                0.415         0.407         0.220              0.992

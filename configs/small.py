@@ -27,7 +27,7 @@ missing. A wider one (192, six layers) did 1200 frames a second instead of 2900
 and was stopped after a minute: in the same time it would have seen too little.
 
 The shipped weights then went on from these (`start`) for 1600 steps on the
-tokens of configs/semantic_tokens.py, with dropout 0.1; the flags are in
+tokens of configs/semantic_encoder.py:tokens, with dropout 0.1; the flags are in
 soundstorm_jax/shipped/small/README.md.
 """
 

@@ -32,6 +32,13 @@ def test_becomes_a_config(name):
   assert load(name).task in tasks
 
 
+def test_the_tokens_are_those_of_the_encoder():
+  encoder, tokens = load("semantic_encoder"), load("semantic_encoder", "tokens")
+  assert tokens.task == "semantic_tokens"
+  assert tokens.semantic_encoder == encoder.semantic_encoder
+  assert tokens.semantic_training == encoder.semantic_training
+
+
 def test_small_fits_into_a_shipped_bundle():
   # With the codec's 2.46M parameters and its codebooks, in half precision,
   # 40 MB with the semantic encoder's 4.9M: this leaves 12M.
