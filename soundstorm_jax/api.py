@@ -399,9 +399,7 @@ def load(
     path, sampler = SHIPPED, sampler or SHIPPED_SAMPLER
   path = pathlib.Path(path)
   file = path / "soundstorm.safetensors"
-  weights = load_weights(file)
-  if weights.kind != "soundstorm":
-    raise ValueError(f"{file} must hold soundstorm, got {weights.kind!r}")
+  weights = load_weights(file, kind="soundstorm")
   return SpeechModel(
     from_mapping(SoundStormConfig, weights.config),
     params=weights.params,

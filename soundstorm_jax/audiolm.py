@@ -26,7 +26,7 @@ from soundstorm_jax.sampling.audiolm_cost import Passes, count_passes
 from soundstorm_jax.tokenizers.base import Tokenizer
 from soundstorm_jax.tokenizers.learned import load_semantic
 from soundstorm_jax.tokenizers.soundstream import SoundStreamTokenizer
-from soundstorm_jax.weights import Weights, fingerprint, load_weights
+from soundstorm_jax.weights import fingerprint, load_weights
 
 
 class AudioLMModel(api.SpeechModel):
@@ -146,7 +146,9 @@ def load_audiolm(
     api.keep_compiled(compilation_cache)
   path = pathlib.Path(api.SHIPPED if path is None else path)
   files = {s: path / f"audiolm_{s}.safetensors" for s in ("coarse", "fine")}
-  weights = {stage: _load_stage(file) for stage, file in files.items()}
+  weights = {
+    stage: load_weights(file, kind="audiolm") for stage, file in files.items()
+  }
   return AudioLMModel(
     AudioLMStages(
       **{
@@ -164,10 +166,3 @@ def load_audiolm(
       f"audiolm_{stage}": fingerprint(file) for stage, file in files.items()
     },
   )
-
-
-def _load_stage(file: str | pathlib.Path) -> Weights:
-  weights = load_weights(file)
-  if weights.kind != "audiolm":
-    raise ValueError(f"{file} must hold audiolm, got {weights.kind!r}")
-  return weights

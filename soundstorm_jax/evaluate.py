@@ -161,9 +161,7 @@ def judge_tokens(
   if max_utterances is not None and max_utterances < 1:
     raise ValueError(f"max_utterances must be at least 1, got {max_utterances}")
   file = pathlib.Path(weights) / "soundstorm.safetensors"
-  model = load_weights(file)
-  if model.kind != "soundstorm":
-    raise ValueError(f"{file} must hold soundstorm, got {model.kind!r}")
+  model = load_weights(file, kind="soundstorm")
   config = from_mapping(SoundStormConfig, model.config)
   train = TokenRecords(tokens, split=train_split)
   train.metadata.check_model(config)

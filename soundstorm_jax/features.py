@@ -47,15 +47,22 @@ def mel_filterbank(
   mel_edges = np.linspace(to_mel(low), to_mel(high), mels + 2)
   edges = 700.0 * (10.0 ** (mel_edges / 2595.0) - 1.0)
   bins = np.arange(window // 2 + 1) * sample_rate / window
-  rise = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
-  fall = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
-  filters = np.maximum(0.0, np.minimum(rise, fall))
+  filters = triangles(edges, bins)
   # A short window has filters that fall between two bins. Each takes the
   # nearest bin instead of staying empty, which would make its log constant.
   for mel in np.flatnonzero(filters.sum(axis=0) < 1e-3):
     nearest = np.argmin(np.abs(bins - edges[mel + 1]))
     filters[nearest, mel] = 1.0
   return filters.astype(np.float32)
+
+
+def triangles(
+  edges: Float[np.ndarray, "E"], bins: Float[np.ndarray, "K"]
+) -> Float[np.ndarray, "K M"]:
+  """M = E - 2 filters: each rises from an edge to the next and falls again."""
+  rise = (bins[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
+  fall = (edges[2:] - bins[:, None]) / (edges[2:] - edges[1:-1])
+  return np.maximum(0.0, np.minimum(rise, fall))
 
 
 def frame(

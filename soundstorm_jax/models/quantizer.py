@@ -59,10 +59,21 @@ def empty_codebooks(levels: int, codes: int, *, dim: int) -> Codebooks:
 
 
 def nearest(
-  vectors: Float[Array, "*N D"], codebook: Float[Array, "V D"]
+  vectors: Float[Array, "*N D"],
+  codebook: Float[Array, "V D"],
+  *,
+  precision: str | None = None,
 ) -> Int[Array, "*N"]:
-  """Index of the closest code in Euclidean distance, in float32."""
-  scores = vectors @ codebook.T - 0.5 * jnp.sum(jnp.square(codebook), axis=-1)
+  """Index of the closest code in Euclidean distance, in float32.
+
+  Args:
+    vectors: what to look up.
+    codebook: the codes.
+    precision: of the product; "highest" where rounding must not move a vector
+      to another code.
+  """
+  products = jnp.matmul(vectors, codebook.T, precision=precision)
+  scores = products - 0.5 * jnp.sum(jnp.square(codebook), axis=-1)
   return jnp.argmax(scores, axis=-1).astype(jnp.int32)
 
 

@@ -116,6 +116,18 @@ class Logits(NamedTuple):
   ctc: Float[Array, "B T _"]
 
 
+def dense(width: int, *axes: str | None, name: str | None = None) -> nn.Dense:
+  """A layer whose kernel has these logical axes, and its bias the last."""
+  return nn.Dense(
+    width,
+    kernel_init=nn.with_logical_partitioning(
+      nn.initializers.lecun_normal(), axes
+    ),
+    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[1:]),
+    name=name,
+  )
+
+
 class SemanticEncoder(nn.Module):
   """Frames to features: `__call__` for tokens, `heads` beside it for training.
 
@@ -131,16 +143,6 @@ class SemanticEncoder(nn.Module):
 
   def setup(self):
     dim = self.config.conformer.dim
-
-    def dense(width, *axes):
-      return nn.Dense(
-        width,
-        kernel_init=nn.with_logical_partitioning(
-          nn.initializers.lecun_normal(), axes
-        ),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[1:]),
-      )
-
     self.stem = dense(dim, None, "norm")
     self.conformer = Conformer(self.config.conformer)
     self.code_head = dense(self.codes, "embed", "vocab")

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from soundstorm_jax.config import SemanticEncoderConfig
+from soundstorm_jax.models import quantizer
 from soundstorm_jax.models.conformer import Conformer
-from soundstorm_jax.models.semantic import SemanticEncoder
+from soundstorm_jax.models.semantic import SemanticEncoder, dense
 
 
 class Heard(NamedTuple):
@@ -89,7 +89,7 @@ class SemanticTokens(nn.Module):
       ),
       (self.centres, conformer.dim),
     )
-    tokens = nearest_centre(features, centres)
+    tokens = quantizer.nearest(features, centres, precision="highest")
     chosen = centres[tokens]
     # Forward the centre alone; backward, features move like the centre.
     passed = chosen + features - jax.lax.stop_gradient(features)
@@ -101,13 +101,7 @@ class SemanticTokens(nn.Module):
     def head(
       width: int, name: str, inputs: Float[Array, "B T D"] = heard
     ) -> Float[Array, "B T _"]:
-      kernel = nn.with_logical_partitioning(
-        nn.initializers.lecun_normal(), ("embed", "vocab")
-      )
-      bias = nn.with_logical_partitioning(nn.initializers.zeros, ("vocab",))
-      return nn.Dense(width, kernel_init=kernel, bias_init=bias, name=name)(
-        inputs
-      )
+      return dense(width, "embed", "vocab", name=name)(inputs)
 
     return Heard(
       features=features,
@@ -123,14 +117,6 @@ class SemanticTokens(nn.Module):
       phones=head(self.phones, "phone_head"),
       ctc=head(1 + self.phones, "ctc_head"),
     )
-
-
-def nearest_centre(
-  features: Float[Array, "B T D"], centres: Float[Array, "V D"]
-) -> Int[Array, "B T"]:
-  """Numbers of the nearest centres; no gradient passes."""
-  products = jnp.matmul(features, centres.T, precision="highest")
-  return jnp.argmin(jnp.sum(jnp.square(centres), axis=-1) - 2 * products, -1)
 
 
 def rescale_output(

@@ -135,11 +135,7 @@ def _mfcc(settings: KMeansConfig) -> _Features:
 
 
 def _learned(settings: KMeansConfig) -> _Features:
-  weights = weights_lib.load_weights(settings.encoder)
-  if weights.kind != "semantic_encoder":
-    raise ValueError(
-      f"{settings.encoder} must hold semantic_encoder, got {weights.kind!r}"
-    )
+  weights = weights_lib.load_weights(settings.encoder, kind="semantic_encoder")
   config = from_mapping(SemanticEncoderConfig, weights.config)
   for name in ("sample_rate", "tokens_per_second"):
     has, wants = getattr(config, name), getattr(settings, name)

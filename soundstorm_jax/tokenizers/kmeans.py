@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from soundstorm_jax import weights as weights_lib
 from soundstorm_jax.config import KMeansConfig, from_mapping
+from soundstorm_jax.models import quantizer
 from soundstorm_jax.tokenizers import mfcc
 
 
@@ -68,9 +69,7 @@ class KMeansTokenizer:
     Raises:
       ValueError: the file holds the weights of something else.
     """
-    weights = weights_lib.load_weights(path)
-    if weights.kind != "semantic":
-      raise ValueError(f"{path} must hold semantic, got {weights.kind!r}")
+    weights = weights_lib.load_weights(path, kind="semantic")
     return cls(
       from_mapping(KMeansConfig, weights.config),
       fingerprint=weights_lib.fingerprint(path),
@@ -94,14 +93,4 @@ class KMeansTokenizer:
 @functools.partial(jax.jit, static_argnames="config")
 def _encode(audio, lengths, centres, mean, std, *, config):
   vectors = mfcc.mfcc(audio, lengths, config=config)
-  return nearest((vectors - mean) / std, centres)
-
-
-def nearest(
-  vectors: Float[Array, "B S C"], centres: Float[Array, "V C"]
-) -> Int[Array, "B S"]:
-  """The number of the centre at the smallest distance."""
-  # |x - c|^2 without the term that is the same for all centres.
-  products = jnp.matmul(vectors, centres.T, precision="highest")
-  distances = jnp.sum(jnp.square(centres), axis=-1) - 2 * products
-  return jnp.argmin(distances, axis=-1).astype(jnp.int32)
+  return quantizer.nearest((vectors - mean) / std, centres, precision="highest")

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from soundstorm_jax import weights as weights_lib
 from soundstorm_jax.config import SemanticEncoderConfig, from_mapping
-from soundstorm_jax.models import semantic
+from soundstorm_jax.models import quantizer, semantic
 from soundstorm_jax.tokenizers import kmeans
 from soundstorm_jax.tokenizers.base import Tokenizer
 
@@ -74,9 +74,7 @@ class LearnedTokenizer:
     Raises:
       ValueError: the file holds the weights of something else.
     """
-    weights = weights_lib.load_weights(path)
-    if weights.kind != KIND:
-      raise ValueError(f"{path} must hold {KIND}, got {weights.kind!r}")
+    weights = weights_lib.load_weights(path, kind=KIND)
     return cls(
       from_mapping(SemanticEncoderConfig, weights.config),
       fingerprint=weights_lib.fingerprint(path),
@@ -143,7 +141,7 @@ def features(
 @functools.partial(jax.jit, static_argnames="config")
 def _encode(audio, lengths, params, centres, mean, std, *, config):
   vectors = features(audio, lengths, params, config=config)
-  return kmeans.nearest((vectors - mean) / std, centres)
+  return quantizer.nearest((vectors - mean) / std, centres, precision="highest")
 
 
 def load_semantic(path: str | pathlib.Path) -> Tokenizer:

@@ -38,9 +38,7 @@ class SoundStreamTokenizer:
     Raises:
       ValueError: the file holds the weights of something else.
     """
-    weights = weights_lib.load_weights(path)
-    if weights.kind != "soundstream":
-      raise ValueError(f"{path} must hold soundstream, got {weights.kind!r}")
+    weights = weights_lib.load_weights(path, kind="soundstream")
     codec = Codec(
       from_mapping(SoundStreamConfig, weights.config),
       params=weights.params["params"],

@@ -31,9 +31,7 @@ def load_codec(path: str, *, levels: int, codes: int) -> Codec:
     FileNotFoundError: there is no such file.
     ValueError: it holds something else, fewer levels or other codes.
   """
-  weights = load_weights(path)
-  if weights.kind != "soundstream":
-    raise ValueError(f"{path} must hold soundstream, got {weights.kind!r}")
+  weights = load_weights(path, kind="soundstream")
   config = from_mapping(SoundStreamConfig, weights.config)
   if config.levels < levels or config.codes != codes:
     raise ValueError(

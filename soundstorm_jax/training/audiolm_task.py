@@ -30,8 +30,8 @@ from soundstorm_jax.training import optimizer as optimizer_lib
 from soundstorm_jax.training import start
 from soundstorm_jax.training.audible import load_codec, write_speech
 from soundstorm_jax.training.metrics import Mean, Metrics
-from soundstorm_jax.training.state import TrainState, new_state, next_state
-from soundstorm_jax.training.step import accumulate
+from soundstorm_jax.training.state import TrainState, new_state
+from soundstorm_jax.training.step import descend
 
 
 class AudioLMTask:
@@ -79,15 +79,13 @@ class AudioLMTask:
     path = self._config.start
     if not path:
       return state
-    params = start.weights_of(path, kind="audiolm")
-    params = start.replace(state.params, params, path=path)
+    params = start.read(state.params, path, kind="audiolm")
     return new_state(params, self._optimizer)
 
   def train_step(
     self, state: TrainState, batch: dict[str, Array], key: Key[Array, ""]
   ) -> tuple[TrainState, Metrics]:
     """One step; see `training.task`."""
-    config = self._config.optimizer
     rows = jnp.arange(batch["valid"].shape[0])
 
     def loss(params: Any, part: Any) -> tuple[Mean, Metrics]:
@@ -96,13 +94,13 @@ class AudioLMTask:
       metrics = self._scores(params, batch, dropout_key=part_key)
       return metrics["loss"], metrics
 
-    grads, _, metrics = accumulate(
-      loss, state.params, (batch, rows), parts=config.accumulate
+    return descend(
+      loss,
+      state,
+      (batch, rows),
+      optimizer=self._optimizer,
+      config=self._config.optimizer,
     )
-    state, norms = next_state(
-      state, grads, optimizer=self._optimizer, ema_decay=config.ema_decay
-    )
-    return state, metrics | norms
 
   def eval_step(
     self, state: TrainState, batch: dict[str, Array], key: Key[Array, ""]

@@ -31,8 +31,8 @@ from soundstorm_jax.training.semantic_examples import (
   plain,
   with_loss,
 )
-from soundstorm_jax.training.state import TrainState, new_state, next_state
-from soundstorm_jax.training.step import accumulate
+from soundstorm_jax.training.state import TrainState, new_state
+from soundstorm_jax.training.step import descend
 
 
 class SemanticTask:
@@ -74,7 +74,6 @@ class SemanticTask:
     self, state: TrainState, batch: dict[str, Array], key: Key[Array, ""]
   ) -> tuple[TrainState, Metrics]:
     """One step; see `training.task`."""
-    config = self._config.optimizer
     rows = jnp.arange(batch["length"].shape[0])
 
     def loss(params: Any, part: Any) -> tuple[Mean, Metrics]:
@@ -87,13 +86,13 @@ class SemanticTask:
       # Each of the losses is a mean of its own, so parts count alike.
       return metrics["loss"], metrics
 
-    grads, _, metrics = accumulate(
-      loss, state.params, (batch, rows), parts=config.accumulate
+    return descend(
+      loss,
+      state,
+      (batch, rows),
+      optimizer=self._optimizer,
+      config=self._config.optimizer,
     )
-    state, norms = next_state(
-      state, grads, optimizer=self._optimizer, ema_decay=config.ema_decay
-    )
-    return state, metrics | norms
 
   def eval_step(
     self, state: TrainState, batch: dict[str, Array], key: Key[Array, ""]

@@ -35,8 +35,9 @@ from soundstorm_jax.training.semantic_examples import (
   plain,
   with_loss,
 )
-from soundstorm_jax.training.state import TrainState, new_state, next_state
-from soundstorm_jax.training.step import accumulate
+from soundstorm_jax.training.state import TrainState, new_state
+from soundstorm_jax.training.step import descend
+from soundstorm_jax.weights import load_weights
 
 
 class SemanticTokensTask:
@@ -57,7 +58,7 @@ class SemanticTokensTask:
     if not config.start:
       raise ValueError("start must name semantic.safetensors, got nothing")
     parts = jax.tree.map(
-      jnp.asarray, start.weights_of(config.start, kind=learned.KIND)
+      jnp.asarray, load_weights(config.start, kind=learned.KIND).params
     )
     self._start = {
       "encoder": rescale_output(parts["params"], parts["mean"], parts["std"]),
@@ -96,7 +97,6 @@ class SemanticTokensTask:
     self, state: TrainState, batch: dict[str, Array], key: Key[Array, ""]
   ) -> tuple[TrainState, Metrics]:
     """One step; see `training.task`."""
-    config = self._config.optimizer
     rows = jnp.arange(batch["length"].shape[0])
 
     def loss(params: Any, part: Any) -> tuple[Mean, Metrics]:
@@ -107,13 +107,13 @@ class SemanticTokensTask:
       # Each of the losses is a mean of its own, so parts count alike.
       return metrics["loss"], metrics
 
-    grads, _, metrics = accumulate(
-      loss, state.params, (batch, rows), parts=config.accumulate
+    return descend(
+      loss,
+      state,
+      (batch, rows),
+      optimizer=self._optimizer,
+      config=self._config.optimizer,
     )
-    state, norms = next_state(
-      state, grads, optimizer=self._optimizer, ema_decay=config.ema_decay
-    )
-    return state, metrics | norms
 
   def eval_step(
     self, state: TrainState, batch: dict[str, Array], key: Key[Array, ""]

@@ -27,8 +27,8 @@ from soundstorm_jax.training import optimizer as optimizer_lib
 from soundstorm_jax.training import soundstorm_start, start
 from soundstorm_jax.training.audible import load_codec, write_speech
 from soundstorm_jax.training.metrics import Mean, Metrics
-from soundstorm_jax.training.state import TrainState, new_state, next_state
-from soundstorm_jax.training.step import accumulate
+from soundstorm_jax.training.state import TrainState, new_state
+from soundstorm_jax.training.step import descend
 
 
 class SoundStormTask:
@@ -79,8 +79,7 @@ class SoundStormTask:
   ) -> TrainState:
     """Parameters of `start`; or embeddings and heads from the codec."""
     if path := self._config.start:
-      params = start.weights_of(path, kind="soundstorm")
-      params = start.replace(state.params, params, path=path)
+      params = start.read(state.params, path, kind="soundstorm")
       return new_state(params, self._optimizer)
     count = self._config.codebook_start_batches
     if count == 0:
@@ -107,7 +106,6 @@ class SoundStormTask:
   ) -> tuple[TrainState, Metrics]:
     """One step; see `training.task`."""
     mask_key, dropout_key = jax.random.split(key)
-    config = self._config.optimizer
     # Drawn for the whole batch at once, whatever it is cut into.
     mask = self._draw(mask_key, batch)
     rows = jnp.arange(batch["valid"].shape[0])
@@ -118,13 +116,13 @@ class SoundStormTask:
       metrics = self._scores(params, batch, mask=mask, dropout_key=part_key)
       return metrics["loss"], metrics
 
-    grads, _, metrics = accumulate(
-      loss, state.params, (batch, mask, rows), parts=config.accumulate
+    return descend(
+      loss,
+      state,
+      (batch, mask, rows),
+      optimizer=self._optimizer,
+      config=self._config.optimizer,
     )
-    state, norms = next_state(
-      state, grads, optimizer=self._optimizer, ema_decay=config.ema_decay
-    )
-    return state, metrics | norms
 
   def eval_step(
     self, state: TrainState, batch: dict[str, Array], key: Key[Array, ""]

@@ -6,22 +6,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from soundstorm_jax import weights as weights_lib
+from soundstorm_jax.weights import load_weights
 
 
-def weights_of(path: str | os.PathLike[str], *, kind: str) -> dict[str, Any]:
-  """What a file of weights of one kind holds.
+def read(params: Any, path: str | os.PathLike[str], *, kind: str) -> Any:
+  """The parameters of a file of weights, in place of `params`.
 
   Raises:
-    ValueError: it holds another kind.
+    FileNotFoundError: there is no such file.
+    ValueError: it holds another kind, or a model of other sizes.
   """
-  weights = weights_lib.load_weights(path)
-  if weights.kind != kind:
-    raise ValueError(f"start: {path} must hold {kind}, got {weights.kind!r}")
-  return weights.params
+  return replace(params, load_weights(path, kind=kind).params, path=path)
 
 
-def replace(params: Any, others: Any, *, path: str) -> Any:
+def replace(params: Any, others: Any, *, path: str | os.PathLike[str]) -> Any:
   """`others` in the dtypes of `params`, which have the same names and shapes.
 
   Args:

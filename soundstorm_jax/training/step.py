@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from soundstorm_jax.config import OptimizerConfig
 from soundstorm_jax.parallel.mesh import batch_sharding, replicated
 from soundstorm_jax.training.metrics import Mean, Metrics
+from soundstorm_jax.training.state import TrainState, next_state
 from soundstorm_jax.training.task import Batch, State, Task
 
 TrainStep = Callable[[State, Batch, jax.Array], tuple[State, Metrics]]
@@ -76,6 +78,35 @@ def compile_eval_step(task: Task, target: Any, *, mesh: Mesh) -> EvalStep:
     in_shardings=(shardings, batch_sharding(mesh), replicated(mesh)),
     out_shardings=replicated(mesh),
   )
+
+
+def descend(
+  loss: Callable[[Any, Any], tuple[Mean, Metrics]],
+  state: TrainState,
+  batch: Any,
+  *,
+  optimizer: Any,
+  config: OptimizerConfig,
+) -> tuple[TrainState, Metrics]:
+  """The state after one step down a loss, and the step's metrics.
+
+  Args:
+    loss: see `accumulate`.
+    state: before the step.
+    batch: likewise; its arrays are cut into `config.accumulate` parts.
+    optimizer: of the state.
+    config: how it is set.
+
+  Returns:
+    The new state; metrics of the loss, and the norms of what was done.
+  """
+  grads, _, metrics = accumulate(
+    loss, state.params, batch, parts=config.accumulate
+  )
+  state, norms = next_state(
+    state, grads, optimizer=optimizer, ema_decay=config.ema_decay
+  )
+  return state, metrics | norms
 
 
 def accumulate(
