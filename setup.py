@@ -69,7 +69,15 @@ setuptools.setup(
   ],
   extras_require={
     "cuda": ["jax[cuda12]"],
-    "dev": ["beartype", "pytest", "pyyaml", "ruff", "setuptools", "wheel"],
+    "dev": [
+      "beartype",
+      "pytest",
+      "pyyaml",
+      "qwix>=0.1.8",
+      "ruff",
+      "setuptools",
+      "wheel",
+    ],
     # The judges are of one version each, so that figures can be compared.
     "eval": [
       "distillmos==0.9.1",
@@ -85,6 +93,7 @@ setuptools.setup(
       "resemblyzer==0.1.4",
       "speechmos==0.0.1.1",
     ],
+    "int8": ["qwix>=0.1.8"],
     "notebooks": ["ipykernel", "nbclient", "nbstripout"],
     "tpu": ["jax[tpu]"],
   },

@@ -26,7 +26,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import soxr
 from jaxtyping import Float, Int
 
 from soundstorm_jax.config import (
@@ -49,9 +48,10 @@ from soundstorm_jax.requests import (
   next_bucket,
   pad,
 )
+from soundstorm_jax.sampling.int8 import quantize_params, unscanned
 from soundstorm_jax.sampling.soundstorm import make_sampler
 from soundstorm_jax.tokenizers.base import Tokenizer
-from soundstorm_jax.tokenizers.batching import encode_utterances
+from soundstorm_jax.tokenizers.batching import encode_recording
 from soundstorm_jax.tokenizers.learned import load_semantic
 from soundstorm_jax.tokenizers.soundstream import SoundStreamTokenizer
 from soundstorm_jax.weights import fingerprint, load_weights
@@ -100,8 +100,10 @@ class SpeechModel:
     buckets: lengths in frames that batches have, ascending; the last one is
       the longest possible request, prompt included.
     fingerprints: of the model's own weights, by kind.
+    int8: the Conformer's matrix products are of integers (`sampling.int8`).
 
   Raises:
+    ImportError: int8 is asked for and qwix is not installed.
     ValueError: the three do not fit together, or batch_size or buckets are not
       positive and ascending.
   """
@@ -117,6 +119,7 @@ class SpeechModel:
     sampler: AnySampler | None = None,
     buckets: Sequence[int] = BUCKETS,
     fingerprints: Mapping[str, str] | None = None,
+    int8: bool = False,
   ):
     if config.levels > codec.levels or config.codes != codec.vocabulary:
       raise ValueError(
@@ -133,7 +136,8 @@ class SpeechModel:
     buckets = tuple(buckets)
     if not buckets or buckets[0] < 1 or buckets != tuple(sorted({*buckets})):
       raise ValueError(f"buckets must be positive and ascend, got {buckets}")
-    self.config = config
+    self._int8 = int8
+    self.config = unscanned(config) if int8 else config
     self.codec = codec
     self.semantic_tokenizer = semantic_tokenizer
     self.sampler = sampler or default_sampler(config.levels)
@@ -173,9 +177,9 @@ class SpeechModel:
       raise ValueError("audio must have at least one sample, got none")
     if not np.isfinite(audio).all():
       raise ValueError("audio must be finite, got infinite or NaN samples")
-    acoustic = _encode(self.codec, audio, sample_rate)
+    acoustic = encode_recording(self.codec, audio, sample_rate)
     return SpeechTokens(
-      semantic=_encode(self.semantic_tokenizer, audio, sample_rate),
+      semantic=encode_recording(self.semantic_tokenizer, audio, sample_rate),
       acoustic=acoustic[:, : self.config.levels],
     )
 
@@ -316,6 +320,8 @@ class SpeechModel:
     sampling = f"{sampler.passes} passes: {sampler.iterations}"
     if sampler.guidance_scale:
       sampling += f", each with guidance {sampler.guidance_scale:g}"
+    if self._int8:
+      sampling += ", int8 products"
     return {
       "Model": f"SoundStorm, {million:.1f} million parameters",
       "Sampling": f"{sampling}, settled with the {sampler.settle} codes",
@@ -323,6 +329,8 @@ class SpeechModel:
 
   def _prepare(self, params: Any) -> dict[str, Any]:
     """What the sampler takes as parameters."""
+    if self._int8:
+      return {"params": quantize_params(params, self.config)}
     return {"params": jax.tree.map(jnp.asarray, params)}
 
   def _shape(self, row: Row) -> tuple[int, int]:
@@ -337,7 +345,9 @@ class SpeechModel:
   def _make_sampler(self, sampler: AnySampler) -> Callable:
     """The jitted sampler."""
     codebooks = self.codec.codec.codebooks[: self.config.levels]
-    return make_sampler(self.config, sampler, codebooks=codebooks)
+    return make_sampler(
+      self.config, sampler, codebooks=codebooks, int8=self._int8
+    )
 
   def _sampler(self, shape: tuple[int, int], sampler: AnySampler) -> Callable:
     """The compiled sampler for batches of one shape."""
@@ -375,6 +385,7 @@ def load(
   batch_size: int = 4,
   sampler: SamplerConfig | None = None,
   buckets: Sequence[int] = BUCKETS,
+  int8: bool = False,
   compilation_cache: str | pathlib.Path | None = None,
 ) -> SpeechModel:
   """Loads a folder of weights; nothing is downloaded.
@@ -386,11 +397,13 @@ def load(
     sampler: see `SpeechModel`; if None, `SHIPPED_SAMPLER` for the shipped
       weights.
     buckets: see `SpeechModel`.
+    int8: see `SpeechModel`.
     compilation_cache: a folder that keeps what is compiled for later
       processes; it holds for all that this process compiles from now on.
 
   Raises:
     FileNotFoundError: one of the files is missing.
+    ImportError: see `SpeechModel`.
     ValueError: a file holds something else, or they do not fit together.
   """
   if compilation_cache is not None:
@@ -409,6 +422,7 @@ def load(
     sampler=sampler,
     buckets=buckets,
     fingerprints={"soundstorm": fingerprint(file)},
+    int8=int8,
   )
 
 
@@ -422,16 +436,6 @@ def _keys(seeds: Sequence[int]) -> jax.Array:
   return jax.vmap(lambda seed: jax.random.key(seed, impl="threefry2x32"))(
     np.array(seeds, np.uint32)
   )
-
-
-def _encode(
-  tokenizer: Tokenizer, audio: np.ndarray, sample_rate: int
-) -> np.ndarray:
-  """Tokens of one recording."""
-  audio = np.asarray(audio, np.float32)
-  if sample_rate != tokenizer.sample_rate:
-    audio = soxr.resample(audio, sample_rate, tokenizer.sample_rate)
-  return encode_utterances(tokenizer, [audio], batch_size=1)[0]
 
 
 def keep_compiled(folder: str | pathlib.Path) -> None:

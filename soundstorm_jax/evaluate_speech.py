@@ -244,7 +244,7 @@ def run(args: argparse.Namespace) -> None:
     "buckets": buckets(Fraction(codec.tokens_per_second), args.prompt_seconds),
     "compilation_cache": args.compilation_cache,
   }
-  model = api.load(args.weights or None, **settings)
+  model = api.load(args.weights or None, int8=args.int8, **settings)
   model.sampler = sampling_flags.with_arguments(model.sampler, args)
   audiolm = load_audiolm(folder, **settings) if args.audiolm else None
   rows, times = speak(

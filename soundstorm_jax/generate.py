@@ -286,6 +286,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   model = api.load(
     args.weights,
     batch_size=args.batch_size,
+    int8=args.int8,
     compilation_cache=args.compilation_cache,
   )
   content: Library = AudioLibrary(model)

@@ -12,13 +12,14 @@ _SETTINGS = ("temperature", "choice_temperature", "guidance_scale", "settle")
 def add_arguments(add: Any) -> None:
   """Adds what says how codes are drawn, by a parser's `add_argument`.
 
-  What is not given is as the model has it.
+  What is not given is as the model has it. `int8` is for `load`.
   """
   add("--iterations", help="passes per level, 16,1,1; missing levels take 1")
   add("--temperature", type=float)
   add("--choice_temperature", type=float)
   add("--guidance_scale", type=float)
   add("--settle", choices=SETTLE, help="the codes of a level's last pass")
+  add("--int8", action="store_true", help="int8 products: see sampling/int8.py")
 
 
 def with_arguments(

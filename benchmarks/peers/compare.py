@@ -232,6 +232,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("--jobs", nargs="+", choices=JOBS[:3], default=JOBS[:3], metavar="JOB")
   add("--generations", type=int, default=0, help="pairs of whole generations")
   add("--layers", type=int, help="fewer than the size has: a quick look")
+  add("--int8", action="store_true", help="our pass and generations in int8")
   add("--streams", type=int, default=1, help="the peer's residual streams")
   add("--output", type=pathlib.Path, help="where to write the JSON too")
   args = parser.parse_args(argv)
@@ -277,7 +278,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   }
   commands = {
     "ours": [sys.executable, "-m", "benchmarks.peers.ours"]
-    + [f"--{name}={value}" for name, value in ours.items()],
+    + [f"--{name}={value}" for name, value in ours.items()]
+    + ["--int8"] * args.int8,
     "theirs": [args.peer_python, "-m", "benchmarks.peers.theirs"]
     + [f"--{name}={value}" for name, value in peer.items()],
   }
@@ -322,6 +324,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     "size": args.size,
     "layers": layers,
     "streams": args.streams,
+    "int8": args.int8,
     "random_weights": True,
     **about,
     "matmul_gflops": matmul,
@@ -333,7 +336,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   }
   print(
     f"{args.frames} frames, {args.size}, {layers} layers, RANDOM weights, "
-    f"float32, {args.threads} threads, {result['machine']}"
+    f"float32{', our pass in int8' if args.int8 else ''}, "
+    f"{args.threads} threads, {result['machine']}"
   )
   for side, values in about.items():
     library = "jax" if side == "ours" else "torch"

@@ -18,6 +18,7 @@ def main() -> None:
   parser.add_argument("--frames", type=int, required=True)
   parser.add_argument("--threads", type=int, required=True)
   parser.add_argument("--layers", type=int, required=True)
+  parser.add_argument("--int8", action="store_true")
   args = parser.parse_args()
   # Before jax is imported: it counts the processors then.
   pin(args.threads)
@@ -31,14 +32,21 @@ def main() -> None:
   from soundstorm_jax.benchmark import SIZES, random_soundstorm
   from soundstorm_jax.models.conformer import Conformer
   from soundstorm_jax.models.soundstorm import SoundStorm
+  from soundstorm_jax.sampling.int8 import quantize_network, quantize_params
   from soundstorm_jax.sampling.soundstorm import make_sampler
 
   model = SIZES[args.size].model
   width = dataclasses.replace(model.conformer, layers=args.layers)
+  if args.int8:
+    width = dataclasses.replace(width, scan_layers=False)
   model, frames = dataclasses.replace(model, conformer=width), args.frames
   rng = np.random.default_rng(0)
   network = SoundStorm(model, loop_heads=True)
   params = random_soundstorm(model, rng=rng)
+  count, conformer_count = (
+    sum(leaf.size for leaf in jax.tree.leaves(part))
+    for part in (params, params["conformer"])
+  )
   semantic = jnp.asarray(
     rng.integers(0, model.semantic_vocab, (1, frames), np.int32)
   )
@@ -69,6 +77,11 @@ def main() -> None:
       features,
       valid,
     ),
+  }
+  if args.int8:
+    params = quantize_params(params, model)
+    network = quantize_network(network)
+  jobs |= {
     # As the sampler has it on CPU: the level is not known to the compiler.
     "pass": compiled(
       lambda params, tokens, semantic, valid, level: network.apply(
@@ -81,7 +94,7 @@ def main() -> None:
       jnp.int32(0),
     ),
     "generate": compiled(
-      make_sampler(model, sampler),
+      make_sampler(model, sampler, int8=args.int8),
       {"params": params},
       semantic,
       prompt=jnp.zeros_like(tokens),
@@ -96,10 +109,8 @@ def main() -> None:
       "python": platform.python_version(),
       "jax": jax.__version__,
       "threads": len(os.sched_getaffinity(0)),
-      "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
-      "conformer_parameters": sum(
-        leaf.size for leaf in jax.tree.leaves(params["conformer"])
-      ),
+      "parameters": count,
+      "conformer_parameters": conformer_count,
       "passes": sampler.passes,
     },
   )

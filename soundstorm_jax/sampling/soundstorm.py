@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, Key
 from soundstorm_jax.config import SamplerConfig, SoundStormConfig
 from soundstorm_jax.models.soundstorm import SoundStorm
 from soundstorm_jax.sampling.decode import decode, guided_logits_fn
+from soundstorm_jax.sampling.int8 import quantize_network
 
 
 def make_sampler(
@@ -20,6 +21,7 @@ def make_sampler(
   sampler: SamplerConfig,
   *,
   codebooks: Float[Array, "Q V C"] | None = None,
+  int8: bool = False,
 ) -> Callable[..., Int[Array, "B T Q"]]:
   """Makes the compiled sampler of a network.
 
@@ -27,6 +29,8 @@ def make_sampler(
     model: the network's config.
     sampler: iterations, temperatures, guidance.
     codebooks: see `decode`.
+    int8: the Conformer's products are of integers; the parameters must be
+      those of `int8.quantize_params`.
 
   Returns:
     A jitted function `sample(params, semantic, *, prompt, prompt_length,
@@ -37,7 +41,9 @@ def make_sampler(
     length 0 fill a batch up.
 
   Raises:
-    ValueError: `sampler` has another number of levels than `model`.
+    ImportError: int8 is asked for and qwix is not installed.
+    ValueError: `sampler` has another number of levels than `model`, or int8 is
+      asked for and the layers are scanned.
   """
   if len(sampler.iterations) != model.levels:
     raise ValueError(
@@ -50,6 +56,11 @@ def make_sampler(
     "cpu": SoundStorm(model, loop_heads=True),
     "default": SoundStorm(model),
   }
+  if int8:
+    networks = {
+      platform: quantize_network(network)
+      for platform, network in networks.items()
+    }
 
   @jax.jit
   def sample(

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+import soxr
 from jaxtyping import Float, Int
 
 from soundstorm_jax.tokenizers.base import Tokenizer, token_count
@@ -72,3 +73,22 @@ def encode_utterances(
         count = token_count(tokenizer, utterances[number].size)
         tokens[number] = ids[row, :count]
   return [tokens[number] for number in range(len(utterances))]
+
+
+def encode_recording(
+  tokenizer: Tokenizer, audio: Float[np.ndarray, "N"], sample_rate: int
+) -> Int[np.ndarray, "_"] | Int[np.ndarray, "_ Q"]:
+  """Tokens of one recording at any rate.
+
+  Args:
+    tokenizer: semantic or acoustic.
+    audio: mono samples.
+    sample_rate: of `audio`, in Hz.
+
+  Raises:
+    ValueError: it is empty.
+  """
+  audio = np.asarray(audio, np.float32)
+  if sample_rate != tokenizer.sample_rate:
+    audio = soxr.resample(audio, sample_rate, tokenizer.sample_rate)
+  return encode_utterances(tokenizer, [audio], batch_size=1)[0]
