@@ -31,6 +31,7 @@ from soundstorm_jax.config_semantic import (
   KMeansConfig,
   SemanticEncoderConfig,
   SemanticTrainingConfig,
+  WhisperConfig,
 )
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
   "SoundStreamConfig",
   "TrainConfig",
   "TransformerConfig",
+  "WhisperConfig",
   "from_mapping",
   "to_mapping",
 ]

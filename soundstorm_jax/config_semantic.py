@@ -6,6 +6,29 @@ from soundstorm_jax.config_base import ConformerConfig, at_least, within
 
 
 @dataclasses.dataclass(frozen=True)
+class WhisperConfig:
+  """Whisper's encoder; the defaults but for `layers` are those of tiny.
+
+  Attributes:
+    layers: Transformer blocks, 4 in tiny; 0 is no such encoder.
+    dim: width.
+    heads: of attention.
+  """
+
+  layers: int = 0
+  dim: int = 384
+  heads: int = 6
+
+  def __post_init__(self):
+    at_least("layers", self.layers, 0)
+    at_least("heads", self.heads, 1)
+    if self.dim < self.heads or self.dim % self.heads:
+      raise ValueError(
+        f"dim must be a multiple of heads, {self.heads}, got {self.dim}"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
 class SemanticEncoderConfig:
   """A Conformer over log-mel frames, four of them stacked to a token's frame.
 
@@ -13,12 +36,15 @@ class SemanticEncoderConfig:
     sample_rate: of the audio, in Hz.
     tokens_per_second: the Conformer's frame rate.
     mels: channels of a log-mel frame.
+    whisper: given layers, the Conformer reads its features, two of them
+      stacked, and not the log-mel frames.
     conformer: as many layers as are used.
   """
 
   sample_rate: int = 16000
   tokens_per_second: int = 25
   mels: int = 80
+  whisper: WhisperConfig = WhisperConfig()
   conformer: ConformerConfig = ConformerConfig(
     dim=256, layers=4, heads=4, ff_dim=512, conv_kernel=7, dropout=0.1
   )
@@ -33,6 +59,8 @@ class SemanticTrainingConfig:
   """Losses and perturbations of the semantic encoder's training.
 
   Attributes:
+    whisper: file of `soundstorm_jax.import_whisper`, if the encoder reads its
+      features; they stay as they are.
     phones: CSV file of `soundstorm_jax.align`; needed by the losses on phones.
     codes: of the random-projection quantizer (BEST-RQ, arXiv 2202.01855,
       section 3.1; 8192 there).
@@ -49,10 +77,9 @@ class SemanticTrainingConfig:
     decoder_layers: for "semantic_tokens", of the Conformer that reads them.
     mel_weight: likewise, of the squared error of the log-mel frames.
     commitment: likewise, of the features' distance to their centres.
-    teacher: likewise, folder of `soundstorm_jax.teach`; none if empty.
-    teacher_weight: of the squared error of the teacher's features.
   """
 
+  whisper: str = ""
   phones: str = ""
   codes: int = 1024
   code_dim: int = 16
@@ -68,8 +95,6 @@ class SemanticTrainingConfig:
   decoder_layers: int = 1
   mel_weight: float = 2.0
   commitment: float = 0.25
-  teacher: str = ""
-  teacher_weight: float = 2.0
 
   def __post_init__(self):
     at_least("codes", self.codes, 2)
@@ -88,7 +113,6 @@ class SemanticTrainingConfig:
       "mel_masks",
       "mel_weight",
       "commitment",
-      "teacher_weight",
     ):
       at_least(name, getattr(self, name), 0)
     within("mask_probability", self.mask_probability, 0.0, 1.0)

@@ -18,7 +18,7 @@ from absl import logging
 from soundstorm_jax.config import to_mapping
 from soundstorm_jax.tokenizers import learned
 from soundstorm_jax.training.checkpoint import restore_for_inference
-from soundstorm_jax.weights import save_weights
+from soundstorm_jax.weights import load_weights, save_weights
 
 
 def export(
@@ -37,7 +37,8 @@ def export(
     dtype: "float16" or "float32".
 
   Raises:
-    FileNotFoundError: there is no such checkpoint.
+    FileNotFoundError: there is no such checkpoint, or the file of Whisper's
+      weights that it was trained on is gone.
   """
   restored = restore_for_inference(workdir, step=step)
   config, state = restored.config, restored.state
@@ -49,6 +50,9 @@ def export(
   if config.task == "semantic_tokens":
     kind, model = learned.KIND, config.semantic_encoder
     params = learned.tokenizer_params(params["encoder"], params["centres"])
+  whisper = config.semantic_training.whisper
+  if whisper and kind in ("semantic_encoder", learned.KIND):
+    params = {**params, "whisper": load_weights(whisper).params}
   save_weights(
     output,
     params,

@@ -116,7 +116,6 @@ def build_source(config: TrainConfig) -> Source:
       config.data,
       config.semantic_encoder.sample_rate,
       phones_file=config.semantic_training.phones,
-      teacher_folder=config.semantic_training.teacher,
       **share,
     )
   raise ValueError(f"task {config.task!r} is not trained step by step")

@@ -40,7 +40,7 @@ _LAYERS = (
     "requests",
     "sampling_flags",
     "synthesize",
-    "teach",
+    "import_whisper",
     "tokenize",
     "train",
   },

@@ -1,12 +1,16 @@
-"""From audio with phones to judged semantic tokens, by the programs."""
+"""From audio with phones to judged semantic tokens, by the programs.
+
+The encoder is one over Whisper's, so that all files have to carry that along.
+"""
 
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
-from soundstorm_jax import evaluate, export, train
+from soundstorm_jax import evaluate, export, import_whisper, train
 from soundstorm_jax.config import (
   ConformerConfig,
   DataConfig,
@@ -14,10 +18,12 @@ from soundstorm_jax.config import (
   SemanticEncoderConfig,
   SemanticTrainingConfig,
   TrainConfig,
+  WhisperConfig,
 )
 from soundstorm_jax.data import phones
 from soundstorm_jax.tokenizers import fit
 from soundstorm_jax.weights import load_weights
+from tests.data.test_whisper import tiny_arrays, write_model
 from tests.make_audio import write_folder
 
 
@@ -30,6 +36,9 @@ def made(tmp_path_factory):
   names = ["1-1-0000", "1-1-0001", "2-1-0000", "3-1-0000"]
   labels = np.repeat([0, 7, 30, 12], 15)
   phones.write_phones(folder / "phones.csv", [(n, labels) for n in names])
+  whisper = folder / "whisper.safetensors"
+  write_model(folder, tiny_arrays(mels=12))
+  import_whisper.import_whisper(str(folder), str(whisper))
   data = DataConfig(
     path=str(audio),
     held_out_speakers=("2", "3"),
@@ -46,12 +55,14 @@ def made(tmp_path_factory):
     data=data,
     semantic_encoder=SemanticEncoderConfig(
       mels=12,
+      whisper=WhisperConfig(layers=2, dim=6, heads=2),
       conformer=ConformerConfig(
         dim=8, layers=2, heads=2, ff_dim=8, conv_kernel=3
       ),
     ),
     semantic_training=SemanticTrainingConfig(
       phones=str(folder / "phones.csv"),
+      whisper=str(whisper),
       codes=4,
       code_dim=2,
       frame_weight=1.0,
@@ -96,6 +107,13 @@ def test_the_file_says_what_it_holds(made):
     weights = load_weights(made / f"{name}.safetensors")
     assert weights.kind == "semantic_learned"
     assert weights.params["centres"].shape == (6, 8)
+
+
+def test_whisper_is_carried_along_unchanged(made):
+  whisper = load_weights(made / "whisper.safetensors").params
+  for name in ("encoder", "semantic", "together"):
+    carried = load_weights(made / f"{name}.safetensors").params["whisper"]
+    jax.tree.map(np.testing.assert_array_equal, carried, whisper)
 
 
 def test_centres_move_when_trained_with_the_encoder(made):

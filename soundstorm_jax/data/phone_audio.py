@@ -1,7 +1,6 @@
 """Windows of audio with their phones, for the training of semantic tokens.
 
-Axes: B batch, N samples of a window, P steps of 10 ms, S = P / 2 frames of a
-teacher, E their dimensions.
+Axes: B batch, N samples of a window, P steps of 10 ms.
 """
 
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from soundstorm_jax import config as config_lib
-from soundstorm_jax.data import phones, teacher
+from soundstorm_jax.data import phones
 from soundstorm_jax.data.audio import AudioSource
 from soundstorm_jax.data.audio_files import AudioFile
 
@@ -19,19 +18,17 @@ class PhoneAudioSource(AudioSource):
   """Batches {"audio": (B, N), "length": (B,) samples, "phones": (B, P)}.
 
   Phones are numbers, `phones.UNKNOWN` beyond the end of a recording and where
-  nothing is known of it. With a teacher also {"teacher": (B, S, E)}, zeros
-  beyond the end.
+  nothing is known of it.
 
   Args:
     config: see `AudioSource`.
     sample_rate: of the batches, in Hz.
     phones_file: of `soundstorm_jax.align`; all is unknown if empty.
-    teacher_folder: of `soundstorm_jax.teach`; no teacher if empty.
     **kwargs: see `AudioSource`.
 
   Raises:
-    ValueError: see `AudioSource`, `read_phones` and `Teacher`, no training
-      recording has phones, or one has no features of the teacher.
+    ValueError: see `AudioSource` and `read_phones`, or no training recording
+      has phones.
   """
 
   def __init__(
@@ -40,7 +37,6 @@ class PhoneAudioSource(AudioSource):
     sample_rate: int,
     *,
     phones_file: str,
-    teacher_folder: str = "",
     **kwargs: Any,
   ):
     super().__init__(config, sample_rate, **kwargs)
@@ -49,25 +45,12 @@ class PhoneAudioSource(AudioSource):
     self._phones = phones.read_phones(phones_file) if phones_file else {}
     if phones_file and not any(f.id in self._phones for f in self.train_files):
       raise ValueError(f"{phones_file} has no recording of {config.path}")
-    self._teacher = teacher.Teacher(teacher_folder) if teacher_folder else None
-    if self._teacher:
-      files = [*self.train_files, *self.eval_files]
-      missing = teacher.missing(teacher_folder, [file.id for file in files])
-      if missing:
-        raise ValueError(
-          f"{teacher_folder} has no features of {len(missing)} recordings, "
-          f"{missing[0]} among them"
-        )
 
   def _signature(self) -> dict[str, tf.TensorSpec]:
-    signature = super()._signature() | {
+    return super()._signature() | {
       "length": tf.TensorSpec([], tf.int32),
       "phones": tf.TensorSpec([self._steps], tf.int32),
     }
-    if self._teacher:
-      shape = [self._steps // 2, self._teacher.width]
-      signature["teacher"] = tf.TensorSpec(shape, tf.float32)
-    return signature
 
   def _example(self, file: AudioFile, start: int) -> dict[str, np.ndarray]:
     audio = self._crop(file.path, start)
@@ -76,16 +59,8 @@ class PhoneAudioSource(AudioSource):
     known = known[first : first + -(-audio.size // self._step)]
     numbers = np.full(self._steps, phones.UNKNOWN, np.int32)
     numbers[: known.size] = known[: self._steps]
-    example = {
+    return {
       "audio": np.pad(audio, (0, self.window - audio.size)),
       "length": np.int32(audio.size),
       "phones": numbers,
     }
-    if self._teacher:
-      frames = np.zeros((self._steps // 2, self._teacher.width), np.float32)
-      found = self._teacher.features(
-        file.id, start=round(first / 2), count=len(frames)
-      )
-      frames[: len(found)] = found
-      example["teacher"] = frames
-    return example

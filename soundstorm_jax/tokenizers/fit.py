@@ -151,12 +151,14 @@ def _learned(settings: KMeansConfig) -> _Features:
   config = dataclasses.replace(
     config, conformer=dataclasses.replace(config.conformer, layers=layers)
   )
-  params = semantic.up_to_layer(weights.params, layers)
+  params = {"params": semantic.up_to_layer(weights.params, layers)}
+  if "whisper" in weights.params:
+    params["whisper"] = weights.params["whisper"]
   return _Features(
-    functools.partial(learned.features, params=params, config=config),
+    functools.partial(learned.features, **params, config=config),
     learned.KIND,
     to_mapping(config),
-    {"params": params},
+    params,
     "float16",
   )
 

@@ -32,13 +32,15 @@ class LearnedTokenizer:
   Args:
     config: of the encoder; its last layer's features are taken.
     params: of the encoder, without heads.
+    whisper: of Whisper's encoder, if the encoder reads its features.
     centres: in normalised feature space.
     mean: of the features that the centres were fitted to.
     std: likewise.
     fingerprint: of the weights.
 
   Raises:
-    ValueError: the arrays' widths are not the encoder's.
+    ValueError: the arrays' widths are not the encoder's, or Whisper's
+      parameters are there and not in the config, or the other way round.
   """
 
   def __init__(
@@ -50,7 +52,14 @@ class LearnedTokenizer:
     mean: Float[np.ndarray, "C"],
     std: Float[np.ndarray, "C"],
     fingerprint: str,
+    whisper: Any = None,
   ):
+    if (whisper is None) == bool(config.whisper.layers):
+      has = "none" if whisper is None else "some"
+      raise ValueError(
+        f"the encoder is over {config.whisper.layers} layers of Whisper's, of "
+        f"which there are {has}"
+      )
     width = config.conformer.dim
     widths = (centres.shape[-1], mean.size, std.size)
     if widths != (width,) * 3:
@@ -63,6 +72,7 @@ class LearnedTokenizer:
     self.tokens_per_second = config.tokens_per_second
     self.vocabulary = len(centres)
     self._params = jax.tree.map(jnp.asarray, params)
+    self._whisper = jax.tree.map(jnp.asarray, whisper)
     self._arrays = tuple(
       jnp.asarray(array, jnp.float32) for array in (centres, mean, std)
     )
@@ -91,6 +101,7 @@ class LearnedTokenizer:
       jnp.asarray(audio, jnp.float32),
       jnp.asarray(lengths, jnp.int32),
       self._params,
+      self._whisper,
       *self._arrays,
       config=self.config,
     )
@@ -114,6 +125,7 @@ def features(
   audio: Float[Array, "B N"],
   lengths: Int[Array, "B"],
   params: Any,
+  whisper: Any = None,
   *,
   config: SemanticEncoderConfig,
 ) -> Float[Array, "B S C"]:
@@ -123,24 +135,26 @@ def features(
     audio: in [-1, 1].
     lengths: samples of each row that count.
     params: of the encoder.
-    config: likewise.
+    whisper: of Whisper's, if there is one.
+    config: of the encoder.
   """
   # As in mfcc.py: rounding can move a vector to another cluster.
   with jax.default_matmul_precision("highest"):
     spectrum = semantic.spectrum(audio, lengths, config=config)
     frames = -(-lengths // semantic.hop_of(config))
     valid = jnp.arange(spectrum.shape[1]) < frames[:, None]
-    mel = semantic.normalise(semantic.log_mel(spectrum, config=config), valid)
+    listener = semantic.Listener(config, whisper)
+    mel = listener.normalise(listener.log_mel(spectrum), valid)
     return semantic.SemanticEncoder(config).apply(
       {"params": params},
-      semantic.stack_frames(mel),
+      listener.frames(mel, valid),
       valid[:, :: semantic.FRAMES_PER_TOKEN],
     )
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def _encode(audio, lengths, params, centres, mean, std, *, config):
-  vectors = features(audio, lengths, params, config=config)
+def _encode(audio, lengths, params, whisper, centres, mean, std, *, config):
+  vectors = features(audio, lengths, params, whisper, config=config)
   return quantizer.nearest((vectors - mean) / std, centres, precision="highest")
 
 

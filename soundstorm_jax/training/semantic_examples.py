@@ -3,8 +3,8 @@
 The voice is perturbed, channels are hidden and noise is added, while the aim
 stays the speech as it was recorded: what is left to tell is what was said.
 
-Axes: B batch, N samples, P log-mel frames of 10 ms, M mels, S = P / 2
-frames of a teacher, E their dimensions.
+Axes: B batch, N samples, P log-mel frames of 10 ms, M mels, T token frames, F
+channels.
 """
 
 from typing import NamedTuple
@@ -13,29 +13,33 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from soundstorm_jax.config import SemanticEncoderConfig, TrainConfig
+from soundstorm_jax.config import (
+  SemanticTrainingConfig,
+  TrainConfig,
+  WhisperConfig,
+  from_mapping,
+)
 from soundstorm_jax.data.phones import STEPS_PER_SECOND
-from soundstorm_jax.models import semantic
+from soundstorm_jax.models import semantic, whisper
 from soundstorm_jax.training import perturb
 from soundstorm_jax.training.metrics import Mean, Metrics
+from soundstorm_jax.weights import load_weights
 
 
 class Example(NamedTuple):
   """What windows became before spans were hidden.
 
   Attributes:
-    mel: normalised log-mel frames.
-    recorded: the same without perturbations but the tempo's.
+    frames: what the network hears.
+    recorded: normalised log-mel frames without perturbations but the tempo's.
     phones: numbers, at the same rate.
-    valid: frames of the recording.
-    teacher: another network's features of the recording, at half the rate.
+    valid: log-mel frames of the recording.
   """
 
-  mel: Float[Array, "B P M"]
+  frames: Float[Array, "B T F"]
   recorded: Float[Array, "B P M"]
   phones: Int[Array, "B P"]
   valid: Bool[Array, "B P"]
-  teacher: Float[Array, "B S E"] | None = None
 
 
 def check_sizes(config: TrainConfig) -> None:
@@ -55,41 +59,72 @@ def check_sizes(config: TrainConfig) -> None:
     )
 
 
-def plain(batch: dict[str, Array], config: SemanticEncoderConfig) -> Example:
+def make_listener(config: TrainConfig) -> semantic.Listener:
+  """What the network of a training hears.
+
+  Raises:
+    ValueError: the encoder reads Whisper's features and no file of it is named,
+      or the file is not of Whisper, or of other sizes.
+  """
+  encoder, path = config.semantic_encoder, config.semantic_training.whisper
+  if bool(encoder.whisper.layers) != bool(path):
+    raise ValueError(
+      "semantic_training.whisper must name a file if semantic_encoder.whisper "
+      f"has layers, and else none, got {path!r} for {encoder.whisper.layers}"
+    )
+  if not path:
+    return semantic.Listener(encoder)
+  weights = load_weights(path, kind=whisper.KIND)
+  if from_mapping(WhisperConfig, weights.config) != encoder.whisper:
+    raise ValueError(
+      f"{path} is of {weights.config}, semantic_encoder.whisper is "
+      f"{encoder.whisper}"
+    )
+  return semantic.Listener(encoder, jax.tree.map(jnp.asarray, weights.params))
+
+
+def plain(batch: dict[str, Array], listener: semantic.Listener) -> Example:
   """Nothing perturbed."""
+  config = listener.config
   spectrum = semantic.spectrum(batch["audio"], batch["length"], config=config)
   frames = -(-batch["length"] // semantic.hop_of(config))
   valid = jnp.arange(spectrum.shape[1]) < frames[:, None]
-  mel = semantic.normalise(semantic.log_mel(spectrum, config=config), valid)
-  return Example(mel, mel, batch["phones"], valid, batch.get("teacher"))
+  recorded = semantic.normalise(
+    semantic.log_mel(spectrum, config=config), valid
+  )
+  mel = listener.normalise(listener.log_mel(spectrum), valid)
+  heard = listener.frames(mel, valid)
+  return Example(heard, recorded, batch["phones"], valid)
 
 
 def perturbed(
-  key: Key[Array, ""], batch: dict[str, Array], config: TrainConfig
+  key: Key[Array, ""],
+  batch: dict[str, Array],
+  *,
+  listener: semantic.Listener,
+  training: SemanticTrainingConfig,
 ) -> Example:
   """Another voice, tempo and noise, and channels hidden."""
-  encoder, training = config.semantic_encoder, config.semantic_training
+  encoder = listener.config
   rows = batch["length"].shape[0]
   noise, warp, tempo, bands = jax.random.split(key, 4)
   speed = perturb.random_factor(tempo, rows, largest=training.tempo)
   frames = -(-batch["length"] // semantic.hop_of(encoder))
 
-  def mel_of(spectrum: jax.Array) -> tuple[jax.Array, jax.Array]:
-    mel = semantic.log_mel(spectrum, config=encoder)
-    places = jnp.arange(mel.shape[1]) * speed[:, None]
-    # A faster window ends before the batch's does.
-    valid = (places < frames[:, None]) & (places < mel.shape[1])
-    return semantic.normalise(perturb.change_tempo(mel, speed), valid), valid
-
-  recorded, valid = mel_of(
-    semantic.spectrum(batch["audio"], batch["length"], config=encoder)
+  spectrum = semantic.spectrum(batch["audio"], batch["length"], config=encoder)
+  places = jnp.arange(spectrum.shape[1]) * speed[:, None]
+  # A faster window ends before the batch's does.
+  valid = (places < frames[:, None]) & (places < spectrum.shape[1])
+  recorded = semantic.normalise(
+    perturb.change_tempo(semantic.log_mel(spectrum, config=encoder), speed),
+    valid,
   )
   audio = perturb.add_noise(noise, batch["audio"], least_snr=training.noise_snr)
   spectrum = semantic.spectrum(audio, batch["length"], config=encoder)
   spectrum = perturb.scale_frequencies(
     spectrum, perturb.random_factor(warp, rows, largest=training.warp)
   )
-  mel, _ = mel_of(spectrum)
+  mel = perturb.change_tempo(listener.log_mel(spectrum), speed)
   hidden = perturb.mel_mask(
     bands,
     rows,
@@ -97,13 +132,10 @@ def perturbed(
     masks=training.mel_masks,
     width=training.mel_mask_width,
   )
-  mel = jnp.where(hidden[:, None, :], 0.0, mel)
+  mel = jnp.where(hidden[:, None, :], 0.0, listener.normalise(mel, valid))
   phones = perturb.change_tempo_of_labels(batch["phones"], speed)
-  teacher = batch.get("teacher")
-  if teacher is not None:
-    teacher = perturb.change_tempo(teacher, speed)
   phones = jnp.where(valid, phones, -1)
-  return Example(mel, recorded, phones, valid, teacher)
+  return Example(listener.frames(mel, valid), recorded, phones, valid)
 
 
 def with_loss(metrics: Metrics, **weights: float) -> Metrics:

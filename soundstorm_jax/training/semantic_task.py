@@ -27,6 +27,7 @@ from soundstorm_jax.training.metrics import Mean, Metrics
 from soundstorm_jax.training.semantic_examples import (
   Example,
   check_sizes,
+  make_listener,
   perturbed,
   plain,
   with_loss,
@@ -42,20 +43,21 @@ class SemanticTask:
   int32}.
 
   Raises:
-    ValueError: at construction, frames are not 10 ms, or windows are no whole
-      number of tokens.
+    ValueError: at construction, frames are not 10 ms, windows are no whole
+      number of tokens, or see `make_listener`.
   """
 
   def __init__(self, config: TrainConfig):
     self._config = config
     encoder, training = config.semantic_encoder, config.semantic_training
     check_sizes(config)
+    self._listener = make_listener(config)
     self._model = semantic.SemanticEncoder(
       encoder, codes=training.codes, phones=len(PHONES)
     )
     self._quantizer = best_rq.random_quantizer(
       keys.stream(config.seed, name="quantizer"),
-      channels=semantic.FRAMES_PER_TOKEN * encoder.mels,
+      channels=self._listener.channels,
       codes=training.codes,
       code_dim=training.code_dim,
     )
@@ -65,8 +67,7 @@ class SemanticTask:
 
   def init_state(self, key: Key[Array, ""]) -> TrainState:
     """Fresh parameters, boxed with their logical axes."""
-    channels = semantic.FRAMES_PER_TOKEN * self._config.semantic_encoder.mels
-    frame = jnp.zeros((1, 1, channels))
+    frame = jnp.zeros((1, 1, self._listener.channels))
     params = self._model.init(key, frame, None, method="logits")["params"]
     return new_state(params, self._optimizer)
 
@@ -81,7 +82,12 @@ class SemanticTask:
       draw, hide, dropout = jax.random.split(
         jax.random.fold_in(key, rows[0]), 3
       )
-      example = perturbed(draw, batch, self._config)
+      example = perturbed(
+        draw,
+        batch,
+        listener=self._listener,
+        training=self._config.semantic_training,
+      )
       metrics = self._scores(params, example, hide=hide, dropout=dropout)
       # Each of the losses is a mean of its own, so parts count alike.
       return metrics["loss"], metrics
@@ -98,7 +104,7 @@ class SemanticTask:
     self, state: TrainState, batch: dict[str, Array], key: Key[Array, ""]
   ) -> Metrics:
     """Metrics under the averaged parameters, nothing perturbed."""
-    example = plain(batch, self._config.semantic_encoder)
+    example = plain(batch, self._listener)
     hidden = self._scores(state.ema_params, example, hide=key)
     seen = self._scores(state.ema_params, example)
     codes = {name: hidden[name] for name in ("code_loss", "code_top1")}
@@ -114,7 +120,7 @@ class SemanticTask:
   ) -> Metrics:
     """All losses; without `hide` no span is hidden, and no code predicted."""
     training = self._config.semantic_training
-    frames = semantic.stack_frames(example.mel)
+    frames = example.frames
     valid = example.valid[:, :: semantic.FRAMES_PER_TOKEN]
     inputs, mask = frames, jnp.zeros_like(valid)
     if hide is not None:

@@ -17,7 +17,6 @@ from jaxtyping import Array, Key
 
 from soundstorm_jax.config import TrainConfig
 from soundstorm_jax.data.phones import PHONES
-from soundstorm_jax.data.teacher import Teacher
 from soundstorm_jax.models import semantic
 from soundstorm_jax.models.semantic_tokens import (
   Heard,
@@ -31,6 +30,7 @@ from soundstorm_jax.training.metrics import Mean, Metrics
 from soundstorm_jax.training.semantic_examples import (
   Example,
   check_sizes,
+  make_listener,
   perturbed,
   plain,
   with_loss,
@@ -48,13 +48,14 @@ class SemanticTokensTask:
 
   Raises:
     ValueError: at construction, frames are not 10 ms, windows are no whole
-      number of tokens, or `start` is no file of such tokens; at the start, they
-      are those of another encoder.
+      number of tokens, `start` is no file of such tokens, or see
+      `make_listener`; at the start, they are those of another encoder.
   """
 
   def __init__(self, config: TrainConfig):
     check_sizes(config)
     self._config = config
+    self._listener = make_listener(config)
     if not config.start:
       raise ValueError("start must name semantic.safetensors, got nothing")
     parts = jax.tree.map(
@@ -69,7 +70,6 @@ class SemanticTokensTask:
       decoder_layers=config.semantic_training.decoder_layers,
       centres=len(self._start["centres"]),
       phones=len(PHONES),
-      teacher=_teacher_width(config.semantic_training.teacher),
     )
     self._optimizer = optimizer_lib.make_optimizer(
       config.optimizer, config.steps
@@ -77,8 +77,8 @@ class SemanticTokensTask:
 
   def init_state(self, key: Key[Array, ""]) -> TrainState:
     """Fresh parameters, boxed with their logical axes."""
-    channels = semantic.FRAMES_PER_TOKEN * self._config.semantic_encoder.mels
-    params = self._model.init(key, jnp.zeros((1, 1, channels)), None)["params"]
+    frame = jnp.zeros((1, 1, self._listener.channels))
+    params = self._model.init(key, frame, None)["params"]
     return new_state(params, self._optimizer)
 
   def start_from_data(
@@ -102,7 +102,12 @@ class SemanticTokensTask:
     def loss(params: Any, part: Any) -> tuple[Mean, Metrics]:
       batch, rows = part
       draw, dropout = jax.random.split(jax.random.fold_in(key, rows[0]))
-      example = perturbed(draw, batch, self._config)
+      example = perturbed(
+        draw,
+        batch,
+        listener=self._listener,
+        training=self._config.semantic_training,
+      )
       metrics = self._scores(params, example, dropout=dropout)
       # Each of the losses is a mean of its own, so parts count alike.
       return metrics["loss"], metrics
@@ -120,12 +125,8 @@ class SemanticTokensTask:
   ) -> Metrics:
     """Metrics under the averaged parameters, nothing perturbed."""
     del key
-    example = plain(batch, self._config.semantic_encoder)
+    example = plain(batch, self._listener)
     return self._scores(state.ema_params, example)
-
-  def heard(self, params: Any, batch: dict[str, Array]) -> Heard:
-    """What the model makes of recordings as they are."""
-    return self._apply(params, plain(batch, self._config.semantic_encoder))
 
   def _apply(
     self,
@@ -136,7 +137,7 @@ class SemanticTokensTask:
   ) -> Heard:
     return self._model.apply(
       {"params": params},
-      semantic.stack_frames(example.mel),
+      example.frames,
       example.valid[:, :: semantic.FRAMES_PER_TOKEN],
       deterministic=dropout is None,
       rngs=None if dropout is None else {"dropout": dropout},
@@ -161,7 +162,7 @@ class SemanticTokensTask:
     aim = semantic.stack_frames(example.recorded)
     # Only frames of the recording count, of a token that it half fills, too.
     counted = semantic.stack_frames(
-      jnp.broadcast_to(step_weight[..., None], example.mel.shape)
+      jnp.broadcast_to(step_weight[..., None], example.recorded.shape)
     )
     metrics["mel_loss"] = Mean(
       jnp.sum(counted * jnp.square(heard.frames - aim)), counted.sum()
@@ -172,16 +173,8 @@ class SemanticTokensTask:
     metrics["commit_loss"] = Mean(
       (weight * commit.mean(-1)).sum(), weight.sum()
     )
-    weights = {}
-    if example.teacher is not None:
-      aim = example.teacher.reshape(*valid.shape, -1)
-      errors = [jnp.square(told - aim).mean(-1) for told in heard.teacher]
-      for name, error in zip(("teacher", "feature"), errors, strict=True):
-        metrics[f"{name}_loss"] = Mean((weight * error).sum(), weight.sum())
-        weights[f"{name}_loss"] = training.teacher_weight
     return with_loss(
       metrics,
-      **weights,
       phone_loss=training.frame_weight,
       ctc_loss=training.ctc_weight,
       mel_loss=training.mel_weight,
@@ -198,7 +191,3 @@ class SemanticTokensTask:
     step: int,
   ) -> None:
     """Nothing to listen to."""
-
-
-def _teacher_width(folder: str) -> int:
-  return Teacher(folder).width if folder else 0

@@ -13,9 +13,13 @@ from soundstorm_jax.config import (
   SemanticEncoderConfig,
   SemanticTrainingConfig,
   TrainConfig,
+  WhisperConfig,
 )
+from soundstorm_jax.import_whisper import import_whisper
 from soundstorm_jax.parallel import rules
+from soundstorm_jax.training.semantic_examples import make_listener
 from soundstorm_jax.training.semantic_task import SemanticTask
+from tests.data.test_whisper import tiny_arrays, write_model
 
 CONFIG = TrainConfig(
   task="semantic_encoder",
@@ -142,3 +146,35 @@ def test_parts_of_a_batch_give_its_mean_gradient():
 def test_refuses_sizes_that_do_not_fit(changes, message):
   with pytest.raises(ValueError, match=message):
     SemanticTask(dataclasses.replace(CONFIG, **changes))
+
+
+def test_whisper_is_there_if_and_only_if_the_encoder_reads_it(tmp_path):
+  sizes = WhisperConfig(layers=2, dim=6, heads=2)
+  write_model(tmp_path, tiny_arrays(mels=16))
+  path = str(tmp_path / "whisper.safetensors")
+  import_whisper(str(tmp_path), path)
+
+  def config(sizes, path):
+    return dataclasses.replace(
+      LOUD,
+      semantic_encoder=dataclasses.replace(
+        LOUD.semantic_encoder, whisper=sizes
+      ),
+      semantic_training=dataclasses.replace(
+        LOUD.semantic_training, whisper=path
+      ),
+    )
+
+  assert make_listener(config(sizes, path)).channels == 12
+  assert make_listener(LOUD).channels == 64
+  for unfit in (config(sizes, ""), config(WhisperConfig(), path)):
+    with pytest.raises(ValueError, match="must name a file if"):
+      SemanticTask(unfit)
+  with pytest.raises(ValueError, match=r"is of .*'heads': 2"):
+    SemanticTask(config(WhisperConfig(layers=2, dim=6, heads=3), path))
+  task, state = start(config(sizes, path))
+  step, losses = jax.jit(task.train_step), []
+  for number in range(20):
+    state, metrics = step(state, batch(), jax.random.key(number))
+    losses.append(mean(metrics, "loss"))
+  assert losses[-1] < losses[0]
