@@ -150,9 +150,7 @@ class Listener(NamedTuple):
     """What the Conformer takes, at the tokens' rate."""
     if self.whisper is None:
       return stack_frames(mel)
-    heard = whisper.WhisperEncoder(self.config.whisper).apply(
-      {"params": self.whisper}, mel, valid
-    )
+    heard = whisper.encode(self.whisper, mel, valid, config=self.config.whisper)
     # A few of Whisper's channels are far from 0 whatever is said.
     heard = normalise(heard, valid[:, ::2])
     return heard.reshape(mel.shape[0], -1, self.channels)

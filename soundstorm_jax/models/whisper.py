@@ -14,6 +14,8 @@ Axes: B batch, P log-mel frames of 10 ms, K bins, M mels, S = P / 2 frames of
 """
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -33,6 +35,9 @@ _FLOOR = 1e-10
 _RANGE = 8.0
 _NORM_EPSILON = 1e-5
 _LONGEST_PERIOD = 10_000.0
+# Of 10 ms. Beyond 30 s it has heard nothing, and its features fall apart.
+LONGEST_FRAMES = 3000
+_STRIDE_FRAMES = 2000
 # Slaney's mel scale: linear up to 1 kHz, logarithmic above.
 _LINEAR_HZ = 200 / 3
 _BREAK_HZ = 1000.0
@@ -86,8 +91,51 @@ def _filters(
   return filters.astype(np.float32)
 
 
+def encode(
+  params: Mapping[str, Any],
+  mel: Float[Array, "B P M"],
+  valid: Bool[Array, "B P"],
+  *,
+  config: WhisperConfig,
+) -> Float[Array, "B S D"]:
+  """Features of recordings of any length.
+
+  One of more than 30 s is heard in windows of 30 s, 20 s apart. From each its
+  middle 20 s are taken; from the first and the last, what is before and after,
+  too.
+
+  Args:
+    params: of `WhisperEncoder`.
+    mel: of `normalise`; P is even.
+    valid: frames of the recording, its padding after it.
+    config: sizes.
+  """
+  rows, frames, mels = mel.shape
+  apply = functools.partial(WhisperEncoder(config).apply, {"params": params})
+  if frames <= LONGEST_FRAMES:
+    return apply(mel, valid)
+  windows = 1 - (LONGEST_FRAMES - frames) // _STRIDE_FRAMES
+  index = np.arange(windows)[:, None] * _STRIDE_FRAMES
+  index = index + np.arange(LONGEST_FRAMES)
+  padding = ((0, 0), (0, int(index.max()) + 1 - frames))
+  heard = apply(
+    jnp.pad(mel, (*padding, (0, 0)))[:, index].reshape(
+      -1, index.shape[1], mels
+    ),
+    jnp.pad(valid, padding)[:, index].reshape(-1, index.shape[1]),
+  )
+  heard = heard.reshape(rows, windows, LONGEST_FRAMES // 2, config.dim)
+  # By a recording's own length, so that padding makes no window the last.
+  last = (valid.sum(1) - LONGEST_FRAMES + _STRIDE_FRAMES - 1) // _STRIDE_FRAMES
+  stride = _STRIDE_FRAMES // 2
+  place = jnp.arange(frames // 2)
+  window = (place - (LONGEST_FRAMES - _STRIDE_FRAMES) // 4) // stride
+  window = jnp.clip(window, 0, jnp.maximum(last, 0)[:, None])
+  return heard[jnp.arange(rows)[:, None], window, place - stride * window]
+
+
 class WhisperEncoder(nn.Module):
-  """Normalised log-mel frames to features at half their rate.
+  """Normalised log-mel frames of up to 30 s to features at half their rate.
 
   Attributes:
     config: sizes.

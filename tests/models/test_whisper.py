@@ -163,3 +163,36 @@ def test_the_conformer_hears_two_frames_a_token():
   np.testing.assert_allclose(
     frames[0], heard.reshape(10, 24), rtol=1e-3, atol=1e-3
   )
+
+
+def test_long_recordings_are_heard_in_windows_of_half_a_minute():
+  mel, params = normal(2, 6200, 10), random_params()
+  valid = jnp.arange(6200) < jnp.array([[6150], [2900]])
+  mel = whisper.normalise(jnp.asarray(mel), valid)
+  found = whisper.encode(params, mel, valid, config=CONFIG)
+  assert found.shape == (2, 3100, 12)
+
+  def alone(row, start, frames=3000):
+    part = slice(start, start + frames)
+    padding = max(0, start + frames - 6200)
+    return whisper.WhisperEncoder(CONFIG).apply(
+      {"params": params},
+      jnp.pad(mel[row : row + 1, part], ((0, 0), (0, padding), (0, 0))),
+      jnp.pad(valid[row : row + 1, part], ((0, 0), (0, padding))),
+    )[0]
+
+  # Windows begin at 0, 20 and 40 s; the seams are at 25 and 45 s.
+  for start, first, end in (
+    (0, 0, 1250),
+    (2000, 1250, 2250),
+    (4000, 2250, 3075),
+  ):
+    np.testing.assert_allclose(
+      found[0, first:end],
+      alone(0, start)[first - start // 2 : end - start // 2],
+      atol=1e-4,
+    )
+  # A short one in the same batch is heard at once.
+  np.testing.assert_allclose(
+    found[1, :1450], alone(1, 0, 2900)[:1450], atol=1e-4
+  )
