@@ -1,5 +1,5 @@
 # make demo   generate, train and listen on CPU; then open demo_output/
-# make test   the tests (ARGS="tests/test_x.py -k y" picks some)
+# make test   the tests (ARGS="tests/test_x.py -k y" picks some), two at a time
 # make judges what `evaluate` needs beyond that, but for PyTorch: see README
 # make lint   the checks that .ci/run makes before the tests
 # make format rewrite the code as lint wants it
@@ -10,6 +10,8 @@
 # the interpreter.
 
 PYTHON ?= python3
+# Processes that run tests; a file's tests stay together, and share what they made.
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
@@ -23,7 +25,7 @@ demo: $(READY)
 	$(BIN)/python -m soundstorm_jax.demo --output=demo_output
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 judges: $(READY)
 	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode \

@@ -72,6 +72,7 @@ setuptools.setup(
     "dev": [
       "beartype",
       "pytest",
+      "pytest-xdist",
       "pyyaml",
       "qwix>=0.1.8",
       "ruff",

@@ -1,4 +1,4 @@
-"""The shipped small SoundStorm: two CPU cores, an hour and ten minutes.
+"""The small SoundStorm: two CPU cores, an hour and ten minutes.
 
   python -m soundstorm_jax.tokenize --audio=speech \\
     --codec=soundstream.safetensors --semantic=semantic.safetensors \\
@@ -19,16 +19,17 @@ Embeddings and heads start from the codec's codebooks and from counts over 300
 batches (`training/soundstorm_start.py`). A tenth of the examples has no
 semantic tokens, so that guidance can be used.
 
-As it was run: the first 61 steps under a schedule of 3000 steps, those to 600
-under one of 4200; `masking.coarse_bias` was 1.5 up to step 1707, when the
-finest levels were found to have learnt nothing (docs/what_should_i_see.md).
-More steps, to 4600, made level 1 worse on the held-out speakers: speech is
-missing. A wider one (192, six layers) did 1200 frames a second instead of 2900
-and was stopped after a minute: in the same time it would have seen too little.
+As it was first run, on tokens of configs/semantic_encoder.py:log_mel: 61 steps
+under a schedule of 3000 steps, those to 600 under one of 4200;
+`masking.coarse_bias` was 1.5 up to step 1707, when the finest levels were found
+to have learnt nothing (docs/what_should_i_see.md). More steps, to 4600, made
+level 1 worse on the held-out speakers: speech is missing. A wider one (192, six
+layers) did 1200 frames a second instead of 2900 and was stopped after a minute:
+in the same time it would have seen too little.
 
-The shipped weights then went on from these (`start`) for 1600 steps on the
-tokens of configs/semantic_encoder.py:tokens, with dropout 0.1; the flags are in
-soundstorm_jax/shipped/small/README.md.
+The shipped weights went on from these (`start`) with dropout 0.1: 1600 steps on
+tokens trained with that encoder, then 3200 on those over Whisper. The flags are
+in soundstorm_jax/shipped/small/README.md.
 """
 
 from ml_collections import ConfigDict
