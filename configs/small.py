@@ -28,8 +28,9 @@ layers) did 1200 frames a second instead of 2900 and was stopped after a minute:
 in the same time it would have seen too little.
 
 The shipped weights went on from these (`start`) with dropout 0.1: 1600 steps on
-tokens trained with that encoder, then 3200 on those over Whisper. The flags are
-in soundstorm_jax/shipped/small/README.md.
+tokens trained with that encoder, 2254 on those over Whisper, and 1400 more with
+half of the examples at level 1 (coarse_bias 8). The flags are in
+soundstorm_jax/shipped/small/README.md.
 """
 
 from ml_collections import ConfigDict

@@ -212,7 +212,9 @@ class SamplerConfig:
   """Parallel decoding (section 2.3).
 
   Attributes:
-    iterations: forward passes per level, coarse to fine.
+    iterations: forward passes per level, coarse to fine. With "nearest", the
+      finest levels may have none: their codes tell what is left of the vector
+      that the last pass expected, as the codec's quantizer would.
     temperature: divides the logits before sampling.
     choice_temperature: scale of the Gumbel noise on the confidences, annealed
       to zero within a level; 4.5 in the official MaskGIT.
@@ -231,8 +233,14 @@ class SamplerConfig:
   def __post_init__(self):
     if not self.iterations:
       raise ValueError("iterations must name at least one level, got ()")
+    least = 0 if self.settle == "nearest" else 1
     for count in self.iterations:
-      at_least("iterations", count, 1)
+      at_least("iterations", count, least)
+    if 0 in self.iterations[: self.passed_levels] or not self.passed_levels:
+      raise ValueError(
+        "iterations may be 0 at the finest levels alone, and not at all, got "
+        f"{self.iterations}"
+      )
     if not self.temperature > 0:
       raise ValueError(f"temperature must be above 0, got {self.temperature}")
     at_least("choice_temperature", self.choice_temperature, 0)
@@ -241,6 +249,11 @@ class SamplerConfig:
       raise ValueError(
         f"settle must be one of {', '.join(SETTLE)}, got {self.settle!r}"
       )
+
+  @property
+  def passed_levels(self) -> int:
+    """Levels up to the last that has a pass."""
+    return max((q + 1 for q, n in enumerate(self.iterations) if n), default=0)
 
   @property
   def passes(self) -> int:

@@ -14,7 +14,7 @@ def add_arguments(add: Any) -> None:
 
   What is not given is as the model has it. `int8` is for `load`.
   """
-  add("--iterations", help="passes per level, 16,1,1; missing levels take 1")
+  add("--iterations", help="passes per level, 16,1,1; missing ones: 1, or 0")
   add("--temperature", type=float)
   add("--choice_temperature", type=float)
   add("--guidance_scale", type=float)
@@ -55,4 +55,5 @@ def _iterations(text: str, *, levels: int) -> tuple[int, ...]:
     raise ValueError(
       f"iterations must be for at most {levels} levels, got {text}"
     )
-  return counts + (1,) * (levels - len(counts))
+  # Below a level without a pass there is none either.
+  return counts + (min(counts[-1], 1),) * (levels - len(counts))

@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from soundstorm_jax.config import SamplerConfig
+from soundstorm_jax.models import quantizer
 from soundstorm_jax.sampling import maskgit
 from soundstorm_jax.sampling.schedule import Plan, cosine_plan
 
@@ -78,16 +79,32 @@ def decode(
   tokens = jnp.where(wanted[:, :, None], codes, prompt)
   tokens = jnp.where(within[:, :, None], tokens, 0)
 
-  def run_pass(tokens, step: Plan):
+  passed = config.passed_levels
+  rest = passed < levels
+
+  def run_pass(carry, step: Plan):
+    tokens, expected = carry
     logits = logits_fn(tokens, step.level)
     known = lax.dynamic_index_in_dim(tokens, step.level, 2, keepdims=False)
     masked = wanted & (known == codes)
+
+    def settle():
+      if not nearest:
+        return maskgit.greedy_step(logits, known, masked=masked), expected
+      codebook = codebooks[step.level]
+      result = maskgit.greedy_step(
+        logits, known, masked=masked, codebook=codebook
+      )
+      # What was settled before is expected as it is.
+      vector = maskgit.expected_vector(logits, codebook)
+      vector = jnp.where(masked[..., None], vector, codebook[result.tokens])
+      return result, vector if rest else expected
 
     def sample():
       step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(
         keys, step.index
       )
-      return maskgit.sample_step(
+      step_result = maskgit.sample_step(
         logits,
         known,
         masked=masked,
@@ -98,25 +115,25 @@ def decode(
         temperature=config.temperature,
         choice_temperature=config.choice_temperature,
       )
+      return step_result, expected
 
     # A branch and not a selection: most passes are a level's last, and those
     # need no noise.
     with jax.named_scope("settle"):
-      result = lax.cond(
-        step.final,
-        lambda: maskgit.greedy_step(
-          logits,
-          known,
-          masked=masked,
-          codebook=codebooks[step.level] if nearest else None,
-        ),
-        sample,
-      )
+      result, expected = lax.cond(step.final, settle, sample)
       settled = jnp.where(result.masked, codes, result.tokens)
-    return lax.dynamic_update_index_in_dim(tokens, settled, step.level, 2), None
+    tokens = lax.dynamic_update_index_in_dim(tokens, settled, step.level, 2)
+    return (tokens, expected), None
 
-  plan = jax.tree.map(jnp.asarray, cosine_plan(config.iterations))
-  tokens, _ = lax.scan(run_pass, tokens, plan)
+  plan = jax.tree.map(jnp.asarray, cosine_plan(config.iterations[:passed]))
+  # Kept only where levels without a pass need it.
+  expected = jnp.zeros((*tokens.shape[:2], codebooks.shape[2]) if rest else ())
+  (tokens, expected), _ = lax.scan(run_pass, (tokens, expected), plan)
+  if rest:
+    last = codebooks[passed - 1][tokens[:, :, passed - 1]]
+    told = quantizer.quantize(expected - last, codebooks[passed:]).codes
+    told = jnp.where(wanted[:, :, None], told, tokens[:, :, passed:])
+    tokens = tokens.at[:, :, passed:].set(told)
   return tokens
 
 

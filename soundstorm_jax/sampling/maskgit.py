@@ -120,6 +120,13 @@ def sample_step(
   )
 
 
+def expected_vector(
+  logits: Float[Array, "B T V"], codebook: Float[Array, "V C"]
+) -> Float[Array, "B T C"]:
+  """The mean of the codes' vectors under the predictions."""
+  return jax.nn.softmax(logits.astype(jnp.float32)) @ codebook
+
+
 def greedy_step(
   logits: Float[Array, "B T V"],
   tokens: Int[Array, "B T"],
@@ -140,8 +147,7 @@ def greedy_step(
   if codebook is None:
     best = jnp.argmax(logits, axis=-1)
   else:
-    expected = jax.nn.softmax(logits.astype(jnp.float32)) @ codebook
-    best = nearest(expected, codebook)
+    best = nearest(expected_vector(logits, codebook), codebook)
   best = best.astype(tokens.dtype)
   return Step(
     tokens=jnp.where(masked, best, tokens), masked=jnp.zeros_like(masked)

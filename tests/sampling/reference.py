@@ -68,7 +68,7 @@ def decode_row(
   """Decodes one row: `logits_fn` maps tokens (T, Q), level to logits (T, V).
 
   With codebooks (Q, V, C), a level ends with the codes nearest to what is
-  expected.
+  expected, and levels without iterations tell what is left of it.
   """
   frames, levels = prompt.shape
   tokens = np.zeros_like(prompt)
@@ -85,6 +85,13 @@ def decode_row(
             tokens[t, level] = int(np.argmax(logits[t]))
           else:
             tokens[t, level] = nearest_to_expected(logits[t], codebooks[level])
+            rest = mean_code(logits[t], codebooks[level])
+            for finer in range(level, levels):
+              if finer > level:
+                if iterations[finer]:
+                  break
+                tokens[t, finer] = nearest_code(rest, codebooks[finer])
+              rest = rest - codebooks[finer][tokens[t, finer]]
       else:
         token_noise, choice_noise = noise_of_row(key, index, frames, codes)
         sampled, still = sample_step(
@@ -106,6 +113,15 @@ def decode_row(
 
 def nearest_to_expected(logits, codebook):
   """The code of least squared distance to the mean code under softmax."""
+  return nearest_code(mean_code(logits, codebook), codebook)
+
+
+def mean_code(logits, codebook):
+  """The mean code under softmax."""
   odds = np.exp(np.asarray(logits, np.float64) - np.max(logits))
-  mean = sum(p * c for p, c in zip(odds / odds.sum(), codebook, strict=True))
-  return int(np.argmin([np.square(mean - code).sum() for code in codebook]))
+  return sum(p * c for p, c in zip(odds / odds.sum(), codebook, strict=True))
+
+
+def nearest_code(vector, codebook):
+  """The code of least squared distance to a vector."""
+  return int(np.argmin([np.square(vector - code).sum() for code in codebook]))

@@ -93,6 +93,8 @@ def test_prompt_survives_a_network_that_disagrees():
       iterations=(4, 1, 2), temperature=0.6, choice_temperature=0.0
     ),
     SamplerConfig(iterations=(4, 1, 2), settle="nearest"),
+    SamplerConfig(iterations=(1, 0, 0), settle="nearest"),
+    SamplerConfig(iterations=(2, 1, 0), settle="nearest"),
   ],
 )
 def test_whole_decode_equals_the_reference(config):
@@ -211,3 +213,12 @@ def test_refuses_levels_without_iterations_and_other_generators():
   for books, got in ((None, "None"), (jnp.zeros((Q, V - 1, 2)), r"\(3, 5\)")):
     with pytest.raises(ValueError, match=f"3 levels and 6 codes, got {got}"):
       decode(network, keys=KEYS, config=nearest, codebooks=books, **arguments)
+
+
+def test_only_the_finest_levels_can_be_without_a_pass():
+  for iterations in ((0, 1, 1), (1, 0, 1), (0, 0, 0)):
+    with pytest.raises(ValueError, match="at the finest levels alone"):
+      SamplerConfig(iterations=iterations, settle="nearest")
+  with pytest.raises(ValueError, match="iterations must be at least 1, got 0"):
+    SamplerConfig(iterations=(1, 0, 0))
+  assert SamplerConfig(iterations=(2, 1, 0), settle="nearest").passes == 3

@@ -1,0 +1,39 @@
+"""A sampler's settings from a program's arguments."""
+
+import argparse
+
+import pytest
+
+from soundstorm_jax import sampling_flags
+from soundstorm_jax.config import SamplerConfig
+
+MODEL = SamplerConfig(iterations=(1, 0, 0), settle="nearest")
+
+
+def parsed(*arguments):
+  parser = argparse.ArgumentParser()
+  sampling_flags.add_arguments(parser.add_argument)
+  return sampling_flags.with_arguments(MODEL, parser.parse_args(arguments))
+
+
+def test_what_is_not_given_is_the_models():
+  assert parsed() == MODEL
+  assert parsed("--guidance_scale=2").guidance_scale == 2
+  assert parsed("--guidance_scale=2").iterations == MODEL.iterations
+
+
+@pytest.mark.parametrize(
+  ("text", "iterations"),
+  [("16", (16, 1, 1)), ("16,2", (16, 2, 1)), ("1,0", (1, 0, 0))],
+)
+def test_missing_levels_take_one_pass_or_none_below_none(text, iterations):
+  assert parsed(f"--iterations={text}").iterations == iterations
+
+
+def test_refuses_what_is_no_plan():
+  with pytest.raises(ValueError, match="whole numbers, got '1,x'"):
+    parsed("--iterations=1,x")
+  with pytest.raises(ValueError, match="at most 3 levels"):
+    parsed("--iterations=1,1,1,1")
+  with pytest.raises(ValueError, match="iterations must be at least 1"):
+    parsed("--settle=likeliest")
