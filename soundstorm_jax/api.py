@@ -58,8 +58,7 @@ from soundstorm_jax.weights import fingerprint, load_weights
 
 SHIPPED = pathlib.Path(__file__).parent / "shipped" / "small"
 # These weights are too unsure of codes for the paper's sampler. In one pass, by
-# the vector that level 1 expects, far fewer words are wrong, and it sounds better
-# (model card).
+# the vector that level 1 expects, far fewer words are wrong (model card).
 SHIPPED_SAMPLER = SamplerConfig(
   iterations=(1,) + (0,) * 11, guidance_scale=1.5, settle="nearest"
 )
