@@ -11,7 +11,7 @@ from soundstorm_jax.data.audio_files import AudioFile, read_audio
 from soundstorm_jax.data.phones import PHONES, STEPS_PER_SECOND, read_phones
 from soundstorm_jax.evaluation.measures import Measure
 from soundstorm_jax.evaluation.phonetic import Spoken, phonetic_measures
-from soundstorm_jax.tokenizers.batching import encode_utterances
+from soundstorm_jax.tokenizers.batching import encode_recording
 from soundstorm_jax.tokenizers.learned import load_semantic
 
 
@@ -39,7 +39,7 @@ def judge_semantic(
     if file.id not in phones:
       continue
     audio = read_audio(file.path, tokenizer.sample_rate)
-    tokens = encode_utterances(tokenizer, [audio], batch_size=1)[0]
+    tokens = encode_recording(tokenizer, audio, tokenizer.sample_rate)
     spoken.append(Spoken(file.speaker, tokens, phones[file.id]))
   measures = phonetic_measures(
     spoken,

@@ -32,14 +32,19 @@ def main() -> None:
   from soundstorm_jax.benchmark import SIZES, random_soundstorm
   from soundstorm_jax.models.conformer import Conformer
   from soundstorm_jax.models.soundstorm import SoundStorm
-  from soundstorm_jax.sampling.int8 import quantize_network, quantize_params
+  from soundstorm_jax.sampling.int8 import (
+    quantize_network,
+    quantize_params,
+    unscanned,
+  )
   from soundstorm_jax.sampling.soundstorm import make_sampler
 
   model = SIZES[args.size].model
   width = dataclasses.replace(model.conformer, layers=args.layers)
-  if args.int8:
-    width = dataclasses.replace(width, scan_layers=False)
   model, frames = dataclasses.replace(model, conformer=width), args.frames
+  if args.int8:
+    model = unscanned(model)
+    width = model.conformer
   rng = np.random.default_rng(0)
   network = SoundStorm(model, loop_heads=True)
   params = random_soundstorm(model, rng=rng)

@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from soundstorm_jax.evaluation.measures import Measure
 from soundstorm_jax.tokenizers.base import AcousticTokenizer
-from soundstorm_jax.tokenizers.batching import encode_utterances, length_bucket
+from soundstorm_jax.tokenizers.batching import encode_recording, length_bucket
 
 # Reference, what became of it, and the rate of both in Hz; None where the
 # measure is not defined.
@@ -97,7 +97,7 @@ def _reconstructions(
   codec: AcousticTokenizer, audio: np.ndarray, levels: Sequence[int]
 ) -> Iterator[tuple[int, np.ndarray]]:
   """The recording from its first q levels, cut to its own length."""
-  tokens = encode_utterances(codec, [audio], batch_size=1)[0]
+  tokens = encode_recording(codec, audio, codec.sample_rate)
   unit = math.ceil(codec.tokens_per_second)
   padding = length_bucket(len(tokens), unit=unit) - len(tokens)
   tokens = jnp.asarray(np.pad(tokens, ((0, padding), (0, 0)))[None])

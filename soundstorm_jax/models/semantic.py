@@ -155,6 +155,12 @@ class Listener(NamedTuple):
     heard = normalise(heard, valid[:, ::2])
     return heard.reshape(mel.shape[0], -1, self.channels)
 
+  def hear(
+    self, magnitudes: Float[Array, "B P K"], valid: Bool[Array, "B P"]
+  ) -> Float[Array, "B T F"]:
+    """`frames` of a recording as it is."""
+    return self.frames(self.normalise(self.log_mel(magnitudes), valid), valid)
+
 
 class Logits(NamedTuple):
   """What the heads say, in float32.

@@ -89,16 +89,17 @@ def decode(
     masked = wanted & (known == codes)
 
     def settle():
-      if not nearest:
-        return maskgit.greedy_step(logits, known, masked=masked), expected
-      codebook = codebooks[step.level]
+      codebook = codebooks[step.level] if nearest else None
       result = maskgit.greedy_step(
         logits, known, masked=masked, codebook=codebook
       )
+      if not rest:
+        return result, expected
       # What was settled before is expected as it is.
       vector = maskgit.expected_vector(logits, codebook)
-      vector = jnp.where(masked[..., None], vector, codebook[result.tokens])
-      return result, vector if rest else expected
+      return result, jnp.where(
+        masked[..., None], vector, codebook[result.tokens]
+      )
 
     def sample():
       step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(

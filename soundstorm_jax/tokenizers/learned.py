@@ -143,11 +143,9 @@ def features(
     spectrum = semantic.spectrum(audio, lengths, config=config)
     frames = -(-lengths // semantic.hop_of(config))
     valid = jnp.arange(spectrum.shape[1]) < frames[:, None]
-    listener = semantic.Listener(config, whisper)
-    mel = listener.normalise(listener.log_mel(spectrum), valid)
     return semantic.SemanticEncoder(config).apply(
       {"params": params},
-      listener.frames(mel, valid),
+      semantic.Listener(config, whisper).hear(spectrum, valid),
       valid[:, :: semantic.FRAMES_PER_TOKEN],
     )
 

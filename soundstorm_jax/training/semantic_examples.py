@@ -92,8 +92,7 @@ def plain(batch: dict[str, Array], listener: semantic.Listener) -> Example:
   recorded = semantic.normalise(
     semantic.log_mel(spectrum, config=config), valid
   )
-  mel = listener.normalise(listener.log_mel(spectrum), valid)
-  heard = listener.frames(mel, valid)
+  heard = listener.hear(spectrum, valid)
   return Example(heard, recorded, batch["phones"], valid)
 
 
