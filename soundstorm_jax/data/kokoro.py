@@ -17,16 +17,13 @@ import json
 import pathlib
 
 import numpy as np
-import soxr
 from jaxtyping import Float
 
-SAMPLE_RATE = 16000
+from soundstorm_jax.data.synthetic import finish
+
 _MODEL_RATE = 24000
 # A voice file is a table of style vectors, one row per length of the phonemes.
 _STYLE_DIM = 256
-_RMS = 10 ** (-23 / 20)
-_PEAK = 0.95
-_PAD_SECONDS = 0.15
 
 # espeak-ng writes a diphthong or an affricate as two symbols joined by '^';
 # Kokoro has one symbol for each. Longer keys first: they contain shorter ones.
@@ -138,7 +135,7 @@ class Kokoro:
   def speak(
     self, text: str, *, voice: str, speed: float = 1.0
   ) -> Float[np.ndarray, "N"]:
-    """Speech at `SAMPLE_RATE`, of even loudness, with short pauses around.
+    """Speech at 16 kHz, of even loudness, with short pauses around.
 
     Args:
       text: a sentence or two, in lower or mixed case: capitals are spelt out.
@@ -166,7 +163,7 @@ class Kokoro:
         "speed": np.full(1, speed, np.float32),
       },
     )
-    return _finish(audio.reshape(-1))
+    return finish(audio.reshape(-1), rate=_MODEL_RATE)
 
 
 def _pairs(voices: list[str], count: int) -> list[tuple[str, str]]:
@@ -179,16 +176,3 @@ def _pairs(voices: list[str], count: int) -> list[tuple[str, str]]:
     )
   order = np.random.default_rng(0).permutation(len(pairs))
   return [pairs[index] for index in order[:count]]
-
-
-def _finish(audio: np.ndarray) -> np.ndarray:
-  """24 kHz (N,) to 16 kHz (N',): even pauses at both ends, even loudness."""
-  audio = soxr.resample(audio, _MODEL_RATE, SAMPLE_RATE, quality="VHQ")
-  loud = np.flatnonzero(np.abs(audio) > 0.02 * np.abs(audio).max())
-  pad = round(_PAD_SECONDS * SAMPLE_RATE)
-  audio = audio[max(loud[0] - pad, 0) : loud[-1] + pad]
-  audio = audio - audio.mean()
-  gain = _RMS / np.sqrt(np.mean(audio**2))
-  gain = min(gain, _PEAK / np.abs(audio).max())
-  fade = np.minimum(1.0, np.arange(len(audio)) / (pad / 3))
-  return (audio * gain * fade * fade[::-1]).astype(np.float32)

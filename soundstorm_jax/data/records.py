@@ -7,8 +7,10 @@ memory for two integers, however large the records are.
 Axes: S semantic tokens, T frames, Q levels.
 """
 
+import dataclasses
 import os
 import struct
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -105,6 +107,49 @@ class TokenRecords:
       semantic=np.array(fields["semantic"].int64_list.value, np.int32),
       acoustic=acoustic.reshape(-1, self.metadata.levels),
     )
+
+
+class JoinedRecords:
+  """A split of several token datasets, one after the other.
+
+  Args:
+    paths: of the datasets, with commas between them; made by the same
+      tokenizers.
+    split: its name; a dataset that lacks it adds nothing, if another has it.
+
+  Raises:
+    ValueError: no such dataset, no dataset with that split, or datasets made
+      by different tokenizers.
+  """
+
+  def __init__(self, paths: str | os.PathLike[str], *, split: str):
+    each = [path for path in os.fspath(paths).split(",") if path]
+    having = [path for path in each if split in _splits(path)] or each
+    if not having:
+      raise ValueError("no token dataset is named")
+    self._parts = [TokenRecords(path, split=split) for path in having]
+    self._starts = np.cumsum([0, *map(len, self._parts)])
+    self.metadata = self._parts[0].metadata
+    for path, part in zip(having, self._parts, strict=True):
+      same = dataclasses.replace(part.metadata, config=self.metadata.config)
+      if same != self.metadata:
+        raise ValueError(
+          f"{path} was made by other tokenizers than {having[0]}"
+        )
+
+  def __len__(self) -> int:
+    """Records in all of them."""
+    return int(self._starts[-1])
+
+  def __getitem__(self, number: int) -> TokenExample:
+    """Reads one record; see `TokenRecords`."""
+    part = int(np.searchsorted(self._starts, number, side="right")) - 1
+    return self._parts[part][number - int(self._starts[part])]
+
+
+def _splits(path: str) -> Collection[str]:
+  folder = token_dataset.dataset_folder(path)
+  return tfds.builder_from_directory(str(folder)).info.splits
 
 
 def _text(feature: tf.train.Feature) -> str:

@@ -18,7 +18,7 @@ from jaxtyping import Shaped
 from soundstorm_jax import config as config_lib
 from soundstorm_jax.data import pipeline
 from soundstorm_jax.data.rates import repeat_to_frames
-from soundstorm_jax.data.records import TokenRecords
+from soundstorm_jax.data.records import JoinedRecords
 from soundstorm_jax.data.token_dataset import TokenExample, TokenMetadata
 
 
@@ -81,7 +81,7 @@ class TokenSource:
     )
     self._config = config
     self._seed = seed
-    self._train = TokenRecords(config.path, split=config.split)
+    self._train = JoinedRecords(config.path, split=config.split)
     self.metadata = self._train.metadata
     self.frames = round(config.window_seconds * self.metadata.frame_rate)
     if self.frames < 1:
@@ -143,7 +143,7 @@ class TokenSource:
     """
     if not self._config.eval_split:
       return
-    records = TokenRecords(self._config.path, split=self._config.eval_split)
+    records = JoinedRecords(self._config.path, split=self._config.eval_split)
     batches = -(-len(records) // self._hosts.batch_size)
     for batch in range(min(batches, self._config.eval_batches)):
       rows = [
@@ -152,7 +152,7 @@ class TokenSource:
       ]
       yield {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
-  def _first_window(self, records: TokenRecords, number: int) -> dict:
+  def _first_window(self, records: JoinedRecords, number: int) -> dict:
     if number >= len(records):
       return self._pad(
         np.zeros(0, np.int32), np.zeros((0, self.metadata.levels), np.int32)

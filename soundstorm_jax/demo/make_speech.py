@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import soundfile
 
-from soundstorm_jax.data.kokoro import SAMPLE_RATE, Kokoro
+from soundstorm_jax.data.kokoro import Kokoro
 
 _SPEECH = pathlib.Path(__file__).parent / "speech"
 _SPEED = 0.93

@@ -292,3 +292,40 @@ def test_metadata_checks_the_model():
   METADATA.check_model(SoundStormConfig(levels=3, codes=16, semantic_vocab=8))
   with pytest.raises(ValueError, match="levels=12, the tokens have levels=3"):
     METADATA.check_model(SoundStormConfig())
+
+
+def test_several_datasets_are_one(tmp_path):
+  first = write(tmp_path / "first", EXAMPLES)
+  more = {"train": [example(i, frames=40 + i) for i in range(30, 33)]}
+  second = write(tmp_path / "second", more)
+  both = records.JoinedRecords(f"{first},{second}", split="train")
+  alone = [records.TokenRecords(f, split="train") for f in (first, second)]
+  ids = [part[i].id for part in alone for i in range(len(part))]
+  assert [both[i].id for i in range(len(both))] == ids
+  assert len(ids) == 13
+  # Only the first has held-out utterances.
+  held_out = records.JoinedRecords(f"{first},{second}", split="test")
+  assert len(held_out) == len(EXAMPLES["test"])
+  source = TokenSource(
+    DataConfig(path=f"{first},{second}", window_seconds=1.0),
+    batch_size=13,
+    seed=0,
+  )
+  assert source.examples_per_epoch == 13
+  batch = next(source.train_batches())
+  # A window is a second, or as long as the utterance.
+  lengths = [len(e.acoustic) for e in EXAMPLES["train"] + more["train"]]
+  assert batch["valid"].sum() <= sum(min(50, n) for n in lengths)
+  assert np.all(batch["valid"].any(axis=1))
+
+
+def test_datasets_of_other_tokenizers_are_refused(tmp_path):
+  first = write(tmp_path / "first", EXAMPLES)
+  other = dataclasses.replace(METADATA, codec_fingerprint="0ther")
+  second = write(tmp_path / "second", EXAMPLES, metadata=other)
+  with pytest.raises(ValueError, match="second was made by other tokenizers"):
+    records.JoinedRecords(f"{first},{second}", split="train")
+  with pytest.raises(ValueError, match="no split 'dev'"):
+    records.JoinedRecords(f"{first},{first}", split="dev")
+  with pytest.raises(ValueError, match="no token dataset is named"):
+    records.JoinedRecords("", split="train")
