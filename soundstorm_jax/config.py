@@ -192,16 +192,21 @@ class MaskingConfig:
     coarse_bias: level q of Q is drawn in proportion to (Q + 1 - q) to this
       power. 0 is uniform, as in the paper; MaskGCT (arXiv 2409.00750) favours
       coarse levels too, which short runs would else hardly get to know.
+    full_mask_prob: the chance that a level is masked whole instead of by the
+      cosine, as a level's first pass in decoding sees it; the paper has no such
+      choice (0).
   """
 
   no_prompt_prob: float = 0.0
   semantic_dropout: float = 0.0
   coarse_bias: float = 0.0
+  full_mask_prob: float = 0.0
 
   def __post_init__(self):
     within("no_prompt_prob", self.no_prompt_prob, 0.0, 1.0)
     within("semantic_dropout", self.semantic_dropout, 0.0, 1.0)
     within("coarse_bias", self.coarse_bias, 0.0, 10.0)
+    within("full_mask_prob", self.full_mask_prob, 0.0, 1.0)
 
 
 SETTLE = ("likeliest", "nearest")

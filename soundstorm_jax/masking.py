@@ -61,8 +61,8 @@ def draw_mask(
     key: the key of this step.
     valid: the frames that hold data: the first ones of each row.
     levels: Q, the number of levels.
-    config: the chances of no prompt and of no conditioning, and how levels are
-      drawn.
+    config: the chances of no prompt, of no conditioning and of a whole level
+      masked, and how levels are drawn.
 
   Raises:
     ValueError: `levels` is below 1.
@@ -81,7 +81,7 @@ def _draw_example(
   levels: int,
   config: MaskingConfig,
 ) -> TrainingMask:
-  keys = jax.random.split(key, 6)
+  keys = jax.random.split(key, 7)
   frames = jnp.arange(valid.shape[0])
   length = valid.sum()
   delimiter = jax.random.randint(keys[0], (), 0, jnp.maximum(length, 1))
@@ -90,6 +90,8 @@ def _draw_example(
   odds = config.coarse_bias * jnp.log(levels - jnp.arange(levels))
   level = jax.random.categorical(keys[2], odds)
   probability = jnp.cos(jax.random.uniform(keys[3], maxval=math.pi / 2))
+  full = jax.random.uniform(keys[6]) < config.full_mask_prob
+  probability = jnp.where(full, 1.0, probability)
   draws = jax.random.uniform(keys[4], valid.shape)
 
   maskable = valid & (frames >= delimiter)

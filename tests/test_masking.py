@@ -23,13 +23,15 @@ def draw(key, valid, levels=Q, config=MaskingConfig()):
 
 def reference(key, row, length, config):
   """Section 2.2 for one example, frame by frame, from the same draws."""
-  keys = jax.random.split(jax.random.fold_in(key, row), 6)
+  keys = jax.random.split(jax.random.fold_in(key, row), 7)
   delimiter = int(jax.random.randint(keys[0], (), 0, max(length, 1)))
   if float(jax.random.uniform(keys[1])) < config.no_prompt_prob:
     delimiter = 0
   odds = [config.coarse_bias * math.log(Q - q) for q in range(Q)]
   level = int(jax.random.categorical(keys[2], jnp.asarray(odds)))
   p = math.cos(float(jax.random.uniform(keys[3], maxval=math.pi / 2)))
+  if float(jax.random.uniform(keys[6])) < config.full_mask_prob:
+    p = 1.0
   draws = np.asarray(jax.random.uniform(keys[4], (T,)))
   masked = np.zeros((T, Q), bool)
   for t in range(delimiter, length):
@@ -41,9 +43,15 @@ def reference(key, row, length, config):
   return masked, level, delimiter
 
 
-@pytest.mark.parametrize("no_prompt_prob", [0.0, 0.5])
-def test_masks_equal_the_reference(no_prompt_prob):
-  config = MaskingConfig(no_prompt_prob=no_prompt_prob)
+@pytest.mark.parametrize(
+  "config",
+  [
+    MaskingConfig(),
+    MaskingConfig(no_prompt_prob=0.5),
+    MaskingConfig(coarse_bias=2.0, full_mask_prob=0.5),
+  ],
+)
+def test_masks_equal_the_reference(config):
   for seed in range(8):
     key = jax.random.key(seed)
     mask = draw(key, VALID, config=config)
@@ -99,6 +107,17 @@ def test_mean_share_masked_is_two_over_pi():
   assert abs(share.mean() - 2 / math.pi) < 0.02
   # cos(u) is below 1/2 for a third of u: p differs between examples.
   assert abs((share < 0.5).mean() - 1 / 3) < 0.05
+
+
+def test_whole_levels_are_masked_at_their_rate():
+  valid = jnp.ones((2000, 64), bool)
+  often = MaskingConfig(no_prompt_prob=1.0, full_mask_prob=0.4)
+  whole = np.asarray(draw(jax.random.key(1), valid, config=often).target).all(1)
+  never = MaskingConfig(no_prompt_prob=1.0)
+  by_chance = np.asarray(draw(jax.random.key(1), valid, config=never).target)
+  # The cosine comes near to 1 now and then.
+  chance = by_chance.all(1).mean()
+  assert abs(whole.mean() - (0.4 + 0.6 * chance)) < 0.04
 
 
 def test_rows_depend_on_neither_batch_nor_padding():
