@@ -32,6 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from soundstorm_jax.arguments import listed, listed_names
 from soundstorm_jax.benchmarking import clock
 from soundstorm_jax.benchmarking.extrapolation import StageClock
 from soundstorm_jax.benchmarking.plot import write_plot
@@ -266,20 +267,6 @@ def machine() -> dict[str, Any]:
   }
 
 
-def _listed(convert: Callable[[str], Any]) -> Callable[[str], tuple]:
-  """A parser of values that commas part; none of an empty text."""
-
-  def parse(text: str) -> tuple:
-    try:
-      return tuple(convert(part) for part in text.split(",") if part)
-    except ValueError as error:
-      raise argparse.ArgumentTypeError(
-        f"{text!r} must be values parted by commas: {error}"
-      ) from error
-
-  return parse
-
-
 def parser() -> argparse.ArgumentParser:
   """The program's arguments."""
   summary, _, details = (__doc__ or "").partition("\n")
@@ -290,27 +277,27 @@ def parser() -> argparse.ArgumentParser:
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   add, default = result.add_argument, Settings()
-  listed = {"metavar": "N,N,..."}
+  numbers = {"metavar": "N,N,..."}
   add("--size", default=default.size, help=", ".join(SIZES))
   add(
     "--seconds",
-    type=_listed(float),
+    type=listed(float),
     help="of each utterance; if not given, 1,3,5,10,20,30, and 60,120 for "
     "SoundStorm alone",
-    **listed,
+    **numbers,
   )
   add(
     "--long_seconds",
-    type=_listed(float),
+    type=listed(float),
     help="more of them, for SoundStorm alone",
-    **listed,
+    **numbers,
   )
   add(
     "--batch_sizes",
-    type=_listed(int),
+    type=listed(int),
     default=default.batch_sizes,
     help="utterances at once",
-    **listed,
+    **numbers,
   )
   add("--dtype", default=default.dtype, help="float32 or bfloat16")
   add("--repeats", type=int, default=default.repeats, help="medians are shown")
@@ -328,7 +315,7 @@ def parser() -> argparse.ArgumentParser:
   )
   add(
     "--systems",
-    type=_listed(str),
+    type=listed_names,
     default=default.systems,
     help=",".join(SYSTEMS),
     metavar="NAME,NAME,...",

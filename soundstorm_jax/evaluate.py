@@ -39,6 +39,7 @@ from typing import Any
 import tqdm
 
 from soundstorm_jax import evaluate_speech
+from soundstorm_jax.arguments import listed, listed_names
 from soundstorm_jax.config import DataConfig, SoundStormConfig, from_mapping
 from soundstorm_jax.data.audio_files import AudioFile, find_audio, read_audio
 from soundstorm_jax.evaluate_semantic import judge_semantic
@@ -226,8 +227,12 @@ def _parser() -> argparse.ArgumentParser:
   codec = parser.add_argument_group("codec, speech, semantic").add_argument
   codec("--codec", help="soundstream.safetensors")
   codec("--audio", help="folder of recordings")
-  codec("--speakers", default="", help="A,B,C; or all")
-  codec("--levels", help="numbers of levels to decode, as in 1,2,4")
+  codec("--speakers", type=listed_names, default=(), help="A,B,C; or all")
+  codec(
+    "--levels",
+    type=listed(int),
+    help="numbers of levels to decode, as in 1,2,4",
+  )
   codec("--max_utterances_per_speaker", type=int, help="or all of them")
   tokens = parser.add_argument_group("tokens, speech").add_argument
   tokens("--weights", help="folder; of speech, the shipped ones if not given")
@@ -247,13 +252,6 @@ def _parser() -> argparse.ArgumentParser:
   return parser
 
 
-def _numbers(text: str) -> list[int]:
-  try:
-    return [int(number) for number in text.split(",")]
-  except ValueError:
-    raise ValueError(f"levels must be whole numbers, got {text!r}") from None
-
-
 def main(argv: Sequence[str] | None = None) -> int:
   """The program; returns its exit status."""
   parser = _parser()
@@ -268,12 +266,13 @@ def main(argv: Sequence[str] | None = None) -> int:
   if args.what in ("codec", "semantic"):
     files = choose_audio(
       args.audio,
-      speakers=[name for name in args.speakers.split(",") if name],
+      speakers=args.speakers,
       per_speaker=args.max_utterances_per_speaker,
     )
   if args.what == "codec":
-    levels = _numbers(args.levels) if args.levels else None
-    measures, judged = judge_codec(args.codec, files, levels=levels)
+    measures, judged = judge_codec(
+      args.codec, files, levels=args.levels or None
+    )
   elif args.what == "semantic":
     measures, judged = judge_semantic(
       args.semantic, files, phones_file=args.phones

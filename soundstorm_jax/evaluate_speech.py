@@ -42,6 +42,7 @@ import tqdm
 from jaxtyping import Float
 
 from soundstorm_jax import api, sampling_flags
+from soundstorm_jax.arguments import listed, listed_names
 from soundstorm_jax.audiolm import load_audiolm
 from soundstorm_jax.config import to_mapping
 from soundstorm_jax.data.audio_files import audio_length, read_audio
@@ -193,8 +194,9 @@ def add_arguments(add: Any) -> None:
   add("--manifest", default="", help="CSV: path, speaker, text; see tokenize")
   add(
     "--judges",
-    default=",".join(panel.NAMES),
-    help="those to ask; default: %(default)s",
+    type=listed_names,
+    default=panel.NAMES,
+    help=f"those to ask; default: {','.join(panel.NAMES)}",
   )
   sampling_flags.add_arguments(add)
   add("--compilation_cache", help="folder that keeps compiled code")
@@ -205,7 +207,8 @@ def add_arguments(add: Any) -> None:
   )
   add(
     "--compare_iterations",
-    default="",
+    type=listed(int),
+    default=(),
     help="as in 1,4,16: compare so many at the first level",
   )
 
@@ -221,14 +224,15 @@ def run(args: argparse.Namespace) -> None:
     raise ValueError(
       f"prompt_seconds must be above 0, got {args.prompt_seconds}"
     )
-  iterations = parse_iterations(args.compare_iterations)
+  iterations = args.compare_iterations
+  check_iterations(iterations)
   if iterations and args.audiolm:
     raise ValueError(
       "compare_iterations is about SoundStorm's: leave audiolm out"
     )
   # Before hours of work, since they may not be installed.
-  judges = panel.make(args.judges.split(","))
-  speakers = [name for name in args.speakers.split(",") if name]
+  judges = panel.make(args.judges)
+  speakers = args.speakers
   utterances = find_utterances(
     args.audio, manifest=args.manifest, held_out_speakers=speakers
   )
@@ -290,21 +294,18 @@ def run(args: argparse.Namespace) -> None:
       )
 
 
-def parse_iterations(text: str) -> tuple[int, ...]:
-  """Numbers parted by commas; none of "".
+def check_iterations(counts: Sequence[int]) -> None:
+  """Refuses numbers of iterations that cannot be compared.
 
   Raises:
-    ValueError: one is no whole number from 1 on, or there twice.
+    ValueError: one is below 1, or there twice.
   """
-  parts = [part.strip() for part in text.split(",")] if text else []
-  if not all(part.isdecimal() and int(part) > 0 for part in parts):
+  if any(count < 1 for count in counts):
     raise ValueError(
-      f"compare_iterations must be whole numbers from 1, got {text!r}"
+      f"compare_iterations must be at least 1, got {tuple(counts)}"
     )
-  counts = tuple(map(int, parts))
   if len(set(counts)) < len(counts):
-    raise ValueError(f"compare_iterations must differ, got {text!r}")
-  return counts
+    raise ValueError(f"compare_iterations must differ, got {tuple(counts)}")
 
 
 def _facts(

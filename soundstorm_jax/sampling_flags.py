@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 from typing import Any
 
+from soundstorm_jax.arguments import listed
 from soundstorm_jax.config import SETTLE, SamplerConfig
 
 _SETTINGS = ("temperature", "choice_temperature", "guidance_scale", "settle")
@@ -14,7 +15,11 @@ def add_arguments(add: Any) -> None:
 
   What is not given is as the model has it. `int8` is for `load`.
   """
-  add("--iterations", help="passes per level, 16,1,1; missing ones: 1, or 0")
+  add(
+    "--iterations",
+    type=listed(int),
+    help="passes per level, 16,1,1; missing ones: 1, or 0",
+  )
   add("--temperature", type=float)
   add("--choice_temperature", type=float)
   add("--guidance_scale", type=float)
@@ -32,28 +37,22 @@ def with_arguments(
     args: from a parser with `add_arguments`.
 
   Raises:
-    ValueError: iterations that are no numbers, or of more levels than
-      `sampler` has; see `SamplerConfig` for the others.
+    ValueError: iterations of more levels than `sampler` has; see
+      `SamplerConfig` for the others.
   """
   given = {name: getattr(args, name) for name in _SETTINGS}
   given = {name: value for name, value in given.items() if value is not None}
   if args.iterations:
-    given["iterations"] = _iterations(
+    given["iterations"] = _every_level(
       args.iterations, levels=len(sampler.iterations)
     )
   return dataclasses.replace(sampler, **given)
 
 
-def _iterations(text: str, *, levels: int) -> tuple[int, ...]:
-  try:
-    counts = tuple(int(count) for count in text.split(","))
-  except ValueError:
-    raise ValueError(
-      f"iterations must be whole numbers, got {text!r}"
-    ) from None
+def _every_level(counts: tuple[int, ...], *, levels: int) -> tuple[int, ...]:
   if len(counts) > levels:
     raise ValueError(
-      f"iterations must be for at most {levels} levels, got {text}"
+      f"iterations must be for at most {levels} levels, got {counts}"
     )
   # Below a level without a pass there is none either.
   return counts + (min(counts[-1], 1),) * (levels - len(counts))

@@ -26,6 +26,7 @@ import numpy as np
 import soundfile
 import tqdm
 
+from soundstorm_jax.arguments import listed_names
 from soundstorm_jax.data.audio_files import audio_length
 from soundstorm_jax.data.hibari import Hibari
 from soundstorm_jax.data.kokoro import Kokoro
@@ -123,7 +124,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument("--output", required=True)
   parser.add_argument(
     "--held_out_speakers",
-    default="",
+    type=listed_names,
+    default=(),
     help="with commas: their transcripts are not read",
   )
   parser.add_argument(
@@ -142,8 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   args = parser.parse_args(argv)
   try:
     sentences = read_sentences(
-      args.text,
-      held_out_speakers=[s for s in args.held_out_speakers.split(",") if s],
+      args.text, held_out_speakers=args.held_out_speakers
     )
     if args.kokoro:
       chapter = "kokoro"

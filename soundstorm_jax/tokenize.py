@@ -34,6 +34,7 @@ import safetensors.numpy
 import soxr
 import tqdm
 
+from soundstorm_jax.arguments import listed, listed_names
 from soundstorm_jax.data import audio_files, token_dataset
 from soundstorm_jax.data.records import read_metadata
 from soundstorm_jax.data.token_dataset import TokenExample, TokenMetadata
@@ -391,10 +392,16 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument("--semantic", required=True, help="semantic.safetensors")
   parser.add_argument("--manifest", default="", help="CSV instead of a layout")
   parser.add_argument(
-    "--held_out_speakers", default="", help="comma-separated, for split test"
+    "--held_out_speakers",
+    type=listed_names,
+    default=(),
+    help="comma-separated, for split test",
   )
   parser.add_argument(
-    "--speeds", default="1", help="comma-separated, of training utterances"
+    "--speeds",
+    type=listed(float),
+    default=(1.0,),
+    help="comma-separated, of training utterances",
   )
   parser.add_argument(
     "--join_seconds", type=float, default=0.0, help="longest joined example"
@@ -416,15 +423,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   codec = SoundStreamTokenizer.load(args.pop("codec"))
   semantic = load_semantic(args.pop("semantic"))
   limit = args.pop("max_unreadable")
-  speakers = [s.strip() for s in args.pop("held_out_speakers").split(",")]
-  speeds = tuple(float(speed) for speed in args.pop("speeds").split(","))
-  result = tokenize(
-    TokenizeConfig(
-      held_out_speakers=tuple(filter(None, speakers)), speeds=speeds, **args
-    ),
-    codec=codec,
-    semantic=semantic,
-  )
+  result = tokenize(TokenizeConfig(**args), codec=codec, semantic=semantic)
   print(f"{result.written} utterances in {result.folder}")
   if result.unreadable:
     print(f"{len(result.unreadable)} unreadable, {limit} allowed")

@@ -106,7 +106,7 @@ def test_judges_a_codec(weights, audio, tmp_path, monkeypatch, capsys):
   assert status == 0
   result = json.loads(output.read_text("utf-8"))
   assert result["weights"] == {"soundstream": fingerprint(codec)}
-  assert result["settings"]["speakers"] == "10"
+  assert result["settings"]["speakers"] == ["10"]
   measures = result["measures"]
   # Of 1, 2, 4, 8 and 12 levels, what a codec of four has.
   rows = ["levels_01", "levels_02", "levels_04"]
@@ -172,5 +172,6 @@ def test_asks_for_what_a_judge_needs(capsys):
     assert flag in capsys.readouterr().err
   with pytest.raises(SystemExit):
     evaluate.main(["--what=nothing"])
-  with pytest.raises(ValueError, match="levels must be whole numbers"):
-    evaluate._numbers("1,b")
+  with pytest.raises(SystemExit):
+    evaluate.main(["--what=codec", "--levels=1,b"])
+  assert "--levels: '1,b' must be values parted by" in capsys.readouterr().err

@@ -175,7 +175,7 @@ def test_the_report_has_everything(run):
   path = folder / "report" / pages.JSON
   report = json.loads(path.read_text("utf-8"))
   assert set(report["weights"]) == {"soundstorm", "soundstream", "semantic"}
-  assert report["settings"]["speakers"] == "20,30"
+  assert report["settings"]["speakers"] == ["20", "30"]
   assert report["settings"]["sampler"]["iterations"] == [2, 1, 1]
   assert report["judges"] == ["listener 1.0"]
   assert len(report["utterances"]) == len(samples)
@@ -300,10 +300,10 @@ def test_iterations_take_the_place_of_the_rows(utterances, voices, tmp_path):
   assert pyplot.imread(tmp_path / "plot.png").std() > 0.05
 
 
-@pytest.mark.parametrize("text", ["0", "4,x", "1,,2", "2,2", "-1"])
-def test_iterations_that_cannot_be(text):
-  with pytest.raises(ValueError, match="iterations must"):
-    evaluate_speech.parse_iterations(text)
+@pytest.mark.parametrize("counts", [(0,), (2, 2), (4, -1)])
+def test_iterations_that_cannot_be(counts):
+  with pytest.raises(ValueError, match="compare_iterations must"):
+    evaluate_speech.check_iterations(counts)
 
 
 def test_says_what_is_missing(audio, capsys):

@@ -25,6 +25,7 @@ _LAYERS = (
   {"data", "evaluation", "tokenizers", "training", "weights"},
   {
     "align",
+    "arguments",
     "audiolm",
     "api",
     "benchmark",
