@@ -373,6 +373,9 @@ class TrainConfig:
       "semantic_tokens", semantic.safetensors); random ones if empty.
     codec_weights: for SoundStorm and AudioLM, the codec that turns evaluation
       samples into audio; no samples are written without it.
+    voice_change_prob: for SoundStorm, the chance that an example is trained on
+      in another voice (`voices.py`); 0, as in the paper, leaves it alone.
+      Needs `codec_weights` of a codec with `source_filter`.
     codebook_start_batches: for SoundStorm, how many batches to count codes in,
       to start from them and the codec's codebooks (`soundstorm_start.py`); 0,
       as in the paper, starts at random.
@@ -390,6 +393,7 @@ class TrainConfig:
   max_skipped_in_a_row: int = 10
   start: str = ""
   codec_weights: str = ""
+  voice_change_prob: float = 0.0
   codebook_start_batches: int = 0
   mesh: MeshConfig = MeshConfig()
   data: DataConfig = DataConfig()
@@ -415,6 +419,7 @@ class TrainConfig:
     )
     if self.task not in tasks:
       raise ValueError(f"task must be one of {tasks}, got {self.task!r}")
+    within("voice_change_prob", self.voice_change_prob, 0.0, 1.0)
     for name in (
       "steps",
       "batch_size",

@@ -72,6 +72,53 @@ def analyse(
   return jnp.concatenate([bands, rest], axis=-1)
 
 
+class VoiceChange(NamedTuple):
+  """How a voice is changed, of each row.
+
+  Attributes:
+    formants: factor of the frequencies of the spectra, as of a shorter vocal
+      tract.
+    pitch: factor.
+    balance: nats of power of cosines with 1, 2, ... half waves over the bands.
+  """
+
+  formants: Float[Array, " B"]
+  pitch: Float[Array, " B"]
+  balance: Float[Array, "B W"]
+
+
+def change_voice(
+  config: SoundStreamConfig,
+  latents: Float[Array, "B T D"],
+  change: VoiceChange,
+) -> Float[Array, "B T D"]:
+  """The latents that another speaker would have, saying the same.
+
+  Between bands linearly; what would come from outside of them is that of the
+  outermost. The pitch stays where `analyse` could find it.
+  """
+  centres = _band_centres(config)
+  bands = latents[..., :-2]
+  places = jax.vmap(lambda hertz: jnp.interp(hertz, centres, _count(centres)))(
+    centres / change.formants[:, None]
+  )
+  below = jnp.clip(places.astype(int), 0, len(centres) - 2)
+  part = (places - below)[:, None]
+  moved = (1 - part) * jnp.take_along_axis(bands, below[:, None], axis=-1)
+  moved += part * jnp.take_along_axis(bands, below[:, None] + 1, axis=-1)
+  waves = np.arange(1, change.balance.shape[1] + 1)[:, None]
+  shapes = np.cos(np.pi * waves * _count(centres) / (len(centres) - 1))
+  moved += (change.balance @ shapes.astype(np.float32))[:, None]
+  voicing = latents[..., -1:] / _VOICED
+  lowest, *_, highest = np.log2(pitch.candidates()) - _MIDDLE_OCTAVE
+  octaves = latents[..., -2:-1] + (
+    _OCTAVE * voicing * jnp.log2(change.pitch)[:, None, None]
+  )
+  limits = _OCTAVE * jnp.maximum(voicing, 0.0)
+  octaves = jnp.clip(octaves, limits * lowest, limits * highest)
+  return jnp.concatenate([moved, octaves, latents[..., -1:]], axis=-1)
+
+
 class Controls(NamedTuple):
   """What the synthesis is told, four times a frame.
 
@@ -218,13 +265,22 @@ def _bands_to_bins(
   config: SoundStreamConfig, window: int
 ) -> Float[np.ndarray, "M K"]:
   """Straight lines between the bands' centres."""
-  bands = config.dim - 2
+  hertz = np.fft.rfftfreq(window, 1 / config.sample_rate)
+  centres = _band_centres(config)
+  lines = [np.interp(hertz, centres, row) for row in np.eye(len(centres))]
+  return np.stack(lines).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=8)
+def _band_centres(config: SoundStreamConfig) -> Float[np.ndarray, " M"]:
+  """In Hz."""
   size = round(_WINDOW_SECONDS * config.sample_rate)
   filters = mel_filterbank(
-    window=size, mels=bands, sample_rate=config.sample_rate
+    window=size, mels=config.dim - 2, sample_rate=config.sample_rate
   )
-  of_filters = np.fft.rfftfreq(size, 1 / config.sample_rate)
-  centres = of_filters @ filters / filters.sum(axis=0)
-  hertz = np.fft.rfftfreq(window, 1 / config.sample_rate)
-  lines = [np.interp(hertz, centres, row) for row in np.eye(bands)]
-  return np.stack(lines).astype(np.float32)
+  hertz = np.fft.rfftfreq(size, 1 / config.sample_rate)
+  return hertz @ filters / filters.sum(axis=0)
+
+
+def _count(values: np.ndarray) -> Float[np.ndarray, " M"]:
+  return np.arange(len(values), dtype=np.float32)

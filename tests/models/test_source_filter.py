@@ -136,3 +136,50 @@ def test_impossible_sizes_are_refused():
     SoundStreamConfig(source_filter=True, dim=3)
   with pytest.raises(ValueError, match="four spectra share a hop, got 10"):
     SoundStreamConfig(source_filter=True, strides=(2, 5))
+
+
+def test_a_voice_is_changed_as_it_would_be_by_hand():
+  bands = CONFIG.dim - 2
+  rng = np.random.default_rng(1)
+  latents = rng.normal(size=(2, 3, CONFIG.dim)).astype(np.float32)
+  latents[:, :, -1] = [[4.0, 0.0, 4.0], [4.0, 4.0, 0.0]]
+  latents[:, :, -2] = 0.8 * latents[:, :, -1] / 4
+  formants, factor = np.array([1.1, 0.9]), np.array([1.2, 0.8])
+  balance = rng.normal(size=(2, 3))
+  changed = source_filter.change_voice(
+    CONFIG,
+    jnp.asarray(latents),
+    source_filter.VoiceChange(*map(jnp.asarray, (formants, factor, balance))),
+  )
+  centres = source_filter._band_centres(CONFIG)
+  for row in range(2):
+    for frame in range(3):
+      told = latents[row, frame]
+      for m in range(bands):
+        power = np.interp(centres[m] / formants[row], centres, told[:-2])
+        for w in range(3):
+          power += balance[row, w] * np.cos(np.pi * (w + 1) * m / (bands - 1))
+        assert changed[row, frame, m] == pytest.approx(power, abs=1e-3)
+      voiced = told[-1] / 4
+      octaves = voiced * (0.1 + np.log2(factor[row]))
+      assert changed[row, frame, -2] == pytest.approx(8 * octaves, abs=1e-4)
+      assert changed[row, frame, -1] == told[-1]
+
+
+def test_a_changed_pitch_stays_within_reach():
+  latents = np.zeros((1, 2, CONFIG.dim), np.float32)
+  latents[:, 0, -1] = 4.0
+  changes = [
+    source_filter.VoiceChange(
+      jnp.ones(1), jnp.full(1, factor), jnp.zeros((1, 1))
+    )
+    for factor in (1 / 8, 8.0)
+  ]
+  low, high = (
+    source_filter.change_voice(CONFIG, jnp.asarray(latents), change)
+    for change in changes
+  )
+  told = [float(source_filter.controls(x).hertz[0, 0]) for x in (low, high)]
+  np.testing.assert_allclose(told, [60.0, 411.0], rtol=0.01)
+  # Where there is no voice there is no pitch to change.
+  assert low[0, 1, -2] == high[0, 1, -2] == 0
