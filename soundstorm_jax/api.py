@@ -320,8 +320,6 @@ class SpeechModel:
     sampling = f"{sampler.passes} passes: {sampler.iterations}"
     if sampler.guidance_scale:
       sampling += f", each with guidance {sampler.guidance_scale:g}"
-    if sampler.prompt_guidance_scale:
-      sampling += f", of the prompt {sampler.prompt_guidance_scale:g}"
     if self._int8:
       sampling += ", int8 products"
     return {
@@ -342,7 +340,7 @@ class SpeechModel:
   def _passes(self, batch: list[Row], sampler: AnySampler) -> int:
     """Of the networks, one after another, for a batch."""
     del batch
-    return sampler.network_passes
+    return sampler.passes * (2 if sampler.guidance_scale else 1)
 
   def _make_sampler(self, sampler: AnySampler) -> Callable:
     """The jitted sampler."""

@@ -223,10 +223,7 @@ class SamplerConfig:
     temperature: divides the logits before sampling.
     choice_temperature: scale of the Gumbel noise on the confidences, annealed
       to zero within a level; 4.5 in the official MaskGIT.
-    guidance_scale: classifier-free guidance, away from what is predicted
-      without the conditioning; 0 is none.
-    prompt_guidance_scale: likewise, away from what is predicted without the
-      prompt, for more of its voice; not in the paper (0).
+    guidance_scale: classifier-free guidance; 0 is none (one pass an iteration).
     settle: what a level's last pass takes: "likeliest" codes, as the paper
       does, or the "nearest" to the vector that is expected, which adds no noise
       where the network is not sure.
@@ -236,7 +233,6 @@ class SamplerConfig:
   temperature: float = 1.0
   choice_temperature: float = 4.5
   guidance_scale: float = 0.0
-  prompt_guidance_scale: float = 0.0
   settle: str = "likeliest"
 
   def __post_init__(self):
@@ -254,7 +250,6 @@ class SamplerConfig:
       raise ValueError(f"temperature must be above 0, got {self.temperature}")
     at_least("choice_temperature", self.choice_temperature, 0)
     at_least("guidance_scale", self.guidance_scale, 0)
-    at_least("prompt_guidance_scale", self.prompt_guidance_scale, 0)
     if self.settle not in SETTLE:
       raise ValueError(
         f"settle must be one of {', '.join(SETTLE)}, got {self.settle!r}"
@@ -269,12 +264,6 @@ class SamplerConfig:
   def passes(self) -> int:
     """Iterations over all levels: 27 at the paper's setting."""
     return sum(self.iterations)
-
-  @property
-  def network_passes(self) -> int:
-    """Of the network, one after another: guidance needs more an iteration."""
-    guides = (self.guidance_scale, self.prompt_guidance_scale)
-    return self.passes * (1 + sum(scale > 0 for scale in guides))
 
 
 @dataclasses.dataclass(frozen=True)

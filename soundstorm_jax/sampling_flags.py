@@ -7,13 +7,7 @@ from typing import Any
 from soundstorm_jax.arguments import listed
 from soundstorm_jax.config import SETTLE, SamplerConfig
 
-_SETTINGS = (
-  "temperature",
-  "choice_temperature",
-  "guidance_scale",
-  "prompt_guidance_scale",
-  "settle",
-)
+_SETTINGS = ("temperature", "choice_temperature", "guidance_scale", "settle")
 
 
 def add_arguments(add: Any) -> None:
@@ -29,7 +23,6 @@ def add_arguments(add: Any) -> None:
   add("--temperature", type=float)
   add("--choice_temperature", type=float)
   add("--guidance_scale", type=float)
-  add("--prompt_guidance_scale", type=float)
   add("--settle", choices=SETTLE, help="the codes of a level's last pass")
   add("--int8", action="store_true", help="int8 products: see sampling/int8.py")
 

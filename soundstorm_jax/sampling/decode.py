@@ -9,7 +9,7 @@ Nothing here knows the network: it is a function from tokens to logits.
 Axes: B batch, T frames, Q levels, V codes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -49,8 +49,8 @@ def decode(
     length: frames of each row, from 0 to T; 0 makes a dummy row.
     keys: one threefry key per row.
     codes: V, the number of codes, and the mask's id.
-    config: iterations per level, temperatures. Scales of guidance are not
-      read: guidance is a matter of the logits (`guided_logits_fn`).
+    config: iterations per level, temperatures. `guidance_scale` is not read:
+      guidance is a matter of the logits (`guided_logits_fn`).
     codebooks: of the codec; read, and needed, where `config.settle` is
       "nearest".
 
@@ -163,25 +163,22 @@ def check_keys(keys: Key[Array, "*B"]) -> None:
 
 
 def guided_logits_fn(
-  conditional: LogitsFn, unconditional: Sequence[tuple[LogitsFn, float]]
+  conditional: LogitsFn, unconditional: LogitsFn, *, scale: float
 ) -> LogitsFn:
   """Classifier-free guidance (arXiv 2207.12598) of log-probabilities.
 
-  For a network that was trained with what it is given dropped at times.
+  For a network that was trained with its conditioning dropped at times.
 
   Args:
-    conditional: the network given all.
-    unconditional: the network with one thing dropped, and how far to move
-      beyond the conditional prediction, away from this one; at 0 it does
-      nothing. Several add up (arXiv 2211.09800, section 3.2).
+    conditional: the network given the conditioning.
+    unconditional: the network with the conditioning dropped.
+    scale: how far to move beyond the conditional prediction, away from the
+      unconditional one; 0 gives the conditional prediction.
   """
 
   def logits_fn(tokens, level):
     given = jax.nn.log_softmax(conditional(tokens, level))
-    guided = given
-    for network, scale in unconditional:
-      dropped = jax.nn.log_softmax(network(tokens, level))
-      guided += scale * (given - dropped)
-    return guided
+    dropped = jax.nn.log_softmax(unconditional(tokens, level))
+    return given + scale * (given - dropped)
 
   return logits_fn

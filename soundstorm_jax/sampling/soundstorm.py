@@ -74,8 +74,6 @@ def make_sampler(
   ) -> Int[Array, "B T Q"]:
     valid = jnp.arange(semantic.shape[1]) < length[:, None]
 
-    prompted = jnp.arange(semantic.shape[1]) < prompt_length[:, None]
-
     def conditioned_on(conditioning):
       ways = {
         platform: lambda tokens, level, network=network: network.apply(
@@ -87,19 +85,12 @@ def make_sampler(
         tokens, level, **ways
       )
 
-    def without_prompt(tokens, level):
-      hidden = jnp.where(prompted[:, :, None], model.mask_id, tokens)
-      return conditioned_on(semantic)(hidden, level)
-
     logits_fn = conditioned_on(semantic)
-    away_from = []
     if sampler.guidance_scale > 0:
       dropped = jnp.full_like(semantic, model.null_semantic_id)
-      away_from.append((conditioned_on(dropped), sampler.guidance_scale))
-    if sampler.prompt_guidance_scale > 0:
-      away_from.append((without_prompt, sampler.prompt_guidance_scale))
-    if away_from:
-      logits_fn = guided_logits_fn(logits_fn, away_from)
+      logits_fn = guided_logits_fn(
+        logits_fn, conditioned_on(dropped), scale=sampler.guidance_scale
+      )
     return decode(
       logits_fn,
       prompt=prompt,

@@ -183,7 +183,7 @@ def test_guidance_moves_away_from_the_unconditional():
 
   def logits(scale):
     fn = guided_logits_fn(
-      lambda *_: given + 7.0, [(lambda *_: dropped - 5.0, scale)]
+      lambda *_: given + 7.0, lambda *_: dropped - 5.0, scale=scale
     )
     return jax.nn.log_softmax(fn(none, jnp.asarray(0)))
 

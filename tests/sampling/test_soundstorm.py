@@ -73,34 +73,27 @@ def test_tokens_are_bit_identical_whatever_the_batch_mates(params, requests):
   np.testing.assert_array_equal(sample(params, **alone)[0], tokens[0])
 
 
-@pytest.mark.parametrize("scales", [(1.5, 0.0), (0.0, 2.0), (0.5, 1.0)])
-def test_guidance_uses_what_is_dropped(params, requests, scales):
+def test_guidance_uses_the_dropped_conditioning(params, requests):
   """Against a decode of the guided logits written out."""
-  scale, prompt_scale = scales
-  config = SamplerConfig(
-    iterations=ITERATIONS,
-    guidance_scale=scale,
-    prompt_guidance_scale=prompt_scale,
+  scale = 1.5
+  sample = make_sampler(
+    MODEL, SamplerConfig(iterations=ITERATIONS, guidance_scale=scale)
   )
-  assert config.network_passes == config.passes * (1 + sum(map(bool, scales)))
-  sample = make_sampler(MODEL, config)
   tokens = sample(params, **requests)
   network = SoundStorm(MODEL)
   valid = jnp.arange(T) < LENGTH[:, None]
 
   def logits_fn(tokens, level):
-    semantic = requests["semantic"]
-    in_prompt = jnp.arange(T)[:, None] < PROMPT_LENGTH[:, None, None]
-    given, dropped, alone = (
-      jax.nn.log_softmax(network.apply(params, known, said, valid, level=level))
-      for known, said in (
-        (tokens, semantic),
-        (tokens, jnp.full((B, T), MODEL.null_semantic_id)),
-        (jnp.where(in_prompt, V, tokens), semantic),
+    given, dropped = (
+      jax.nn.log_softmax(
+        network.apply(params, tokens, semantic, valid, level=level)
+      )
+      for semantic in (
+        requests["semantic"],
+        jnp.full((B, T), MODEL.null_semantic_id),
       )
     )
-    guided = (1 + scale + prompt_scale) * given
-    return guided - scale * dropped - prompt_scale * alone
+    return (1 + scale) * given - scale * dropped
 
   expected = jax.jit(
     lambda: decode(
