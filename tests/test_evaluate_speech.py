@@ -314,6 +314,11 @@ def test_says_what_is_missing(audio, capsys):
     evaluate.main(["--what=speech", f"--audio={audio}", "--prompt_seconds=0"])
   with pytest.raises(ValueError, match="judges must be of"):
     evaluate.main(["--what=speech", f"--audio={audio}", "--judges=nobody"])
+  for text in ("4,x", "1,,2"):
+    with pytest.raises(SystemExit):
+      evaluate.main(["--what=speech", f"--compare_iterations={text}"])
+    complaint = capsys.readouterr().err
+    assert f"--compare_iterations: '{text}' must be values" in complaint
   with pytest.raises(ValueError, match="leave audiolm out"):
     evaluate.main(
       [

@@ -262,6 +262,19 @@ def test_bad_flags(weights, tmp_path, arguments, message):
     main([f"--output={tmp_path}", f"--weights={weights}", *arguments])
 
 
+def test_iterations_that_are_no_numbers(weights, tmp_path, capsys):
+  with pytest.raises(SystemExit):
+    main(
+      [
+        f"--output={tmp_path}",
+        f"--weights={weights}",
+        "--audio=a",
+        "--iterations=2,x",
+      ]
+    )
+  assert "--iterations: '2,x' must be values" in capsys.readouterr().err
+
+
 def test_bad_ids_and_manifests(tmp_path):
   for bad in ("", "/a", "a/../../b"):
     with pytest.raises(ValueError, match="below OUTPUT"):

@@ -230,6 +230,7 @@ def test_speeds_add_voices_and_cuts_are_joined(
   [
     ({"speeds": (1.0, 3.0)}, r"speeds must be in \[0.5, 2\], got 3.0"),
     ({"speeds": (1.1, 1.1)}, "speeds must differ"),
+    ({"speeds": ()}, "speeds must name at least one"),
     ({"join_seconds": -1.0}, "join_seconds must be at least 0, got -1"),
   ],
 )

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from soundstorm_jax.data.synthetic import finish
+from soundstorm_jax.features import half_waves
 
 # Of the vocal tract: a tall man's formants lie about a fifth lower than those
 # of the voice in the package, a child's a tenth higher.
@@ -116,7 +117,8 @@ class Hibari:
       {"ids": np.array([ids]), "speed": np.full(1, speed, np.float32)},
     )
     harmonics, turn, noise, rest, phase, pitch = (part[0] for part in out)
-    balance = _balance(voice, len(noise))
+    waves = half_waves(len(voice.balance), len(noise))
+    balance = (np.array(voice.balance) @ waves)[:, None].astype(np.float32)
     return self._package.dsp.synth(
       stretch(harmonics, voice.formants) + balance,
       stretch(turn, voice.formants),
@@ -137,11 +139,3 @@ def stretch(
   below = np.minimum(place.astype(int), bins - 2)
   part = (place - below)[:, None].astype(np.float32)
   return spectra[below] * (1 - part) + spectra[below + 1] * part
-
-
-def _balance(voice: Voice, bins: int) -> Float[np.ndarray, "K 1"]:
-  turn = np.pi * np.arange(bins) / (bins - 1)
-  balance = np.zeros(bins)
-  for number, nats in enumerate(voice.balance, start=1):
-    balance += nats * np.cos(number * turn)
-  return balance[:, None].astype(np.float32)

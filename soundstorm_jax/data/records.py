@@ -10,7 +10,6 @@ Axes: S semantic tokens, T frames, Q levels.
 import dataclasses
 import os
 import struct
-from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +44,10 @@ def _metadata(builder: tfds.core.DatasetBuilder) -> TokenMetadata:
   return TokenMetadata.from_json(dict((builder.info.metadata or {}).items()))
 
 
+class NoSplitError(ValueError):
+  """A token dataset lacks the split that is asked for."""
+
+
 class TokenRecords:
   """One split of a token dataset as a sequence of `TokenExample`.
 
@@ -62,7 +65,7 @@ class TokenRecords:
     )
     splits = builder.info.splits
     if split not in splits:
-      raise ValueError(
+      raise NoSplitError(
         f"{path} has no split {split!r}; it has {', '.join(sorted(splits))}"
       )
     self.metadata = _metadata(builder)
@@ -123,19 +126,22 @@ class JoinedRecords:
   """
 
   def __init__(self, paths: str | os.PathLike[str], *, split: str):
-    each = [path for path in os.fspath(paths).split(",") if path]
-    having = [path for path in each if split in _splits(path)] or each
-    if not having:
-      raise ValueError("no token dataset is named")
-    self._parts = [TokenRecords(path, split=split) for path in having]
-    self._starts = np.cumsum([0, *map(len, self._parts)])
-    self.metadata = self._parts[0].metadata
-    for path, part in zip(having, self._parts, strict=True):
+    lacks = ValueError("no token dataset is named")
+    found: list[tuple[str, TokenRecords]] = []
+    for path in filter(None, os.fspath(paths).split(",")):
+      try:
+        found.append((path, TokenRecords(path, split=split)))
+      except NoSplitError as error:
+        lacks = error
+    if not found:
+      raise lacks
+    first, self.metadata = found[0][0], found[0][1].metadata
+    for path, part in found:
       same = dataclasses.replace(part.metadata, config=self.metadata.config)
       if same != self.metadata:
-        raise ValueError(
-          f"{path} was made by other tokenizers than {having[0]}"
-        )
+        raise ValueError(f"{path} was made by other tokenizers than {first}")
+    self._parts = [part for _, part in found]
+    self._starts = np.cumsum([0, *map(len, self._parts)])
 
   def __len__(self) -> int:
     """Records in all of them."""
@@ -145,11 +151,6 @@ class JoinedRecords:
     """Reads one record; see `TokenRecords`."""
     part = int(np.searchsorted(self._starts, number, side="right")) - 1
     return self._parts[part][number - int(self._starts[part])]
-
-
-def _splits(path: str) -> Collection[str]:
-  folder = token_dataset.dataset_folder(path)
-  return tfds.builder_from_directory(str(folder)).info.splits
 
 
 def _text(feature: tf.train.Feature) -> str:

@@ -88,8 +88,10 @@ def at_speeds(
   A copy at another speed is another speaker's, SPEAKER@SPEED.
 
   Raises:
-    ValueError: a speed outside 0.5 to 2, or one twice.
+    ValueError: no speed, one outside 0.5 to 2, or one twice.
   """
+  if not speeds:
+    raise ValueError("speeds must name at least one, got none")
   for speed in speeds:
     if not 0.5 <= speed <= 2:
       raise ValueError(f"speeds must be in [0.5, 2], got {speed}")

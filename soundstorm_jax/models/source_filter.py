@@ -26,7 +26,14 @@ from jaxtyping import Array, Float
 
 from soundstorm_jax import pitch
 from soundstorm_jax.config import SoundStreamConfig
-from soundstorm_jax.features import frame, hann, mel_filterbank, power
+from soundstorm_jax.features import (
+  frame,
+  half_waves,
+  hann,
+  interpolate,
+  mel_filterbank,
+  power,
+)
 from soundstorm_jax.models.convolutions import CausalConv, ResidualUnit, elu
 
 # Spectra of the decoder per frame, and their windows' length in hops of theirs.
@@ -98,17 +105,12 @@ def change_voice(
   outermost. The pitch stays where `analyse` could find it.
   """
   centres = _band_centres(config)
-  bands = latents[..., :-2]
-  places = jax.vmap(lambda hertz: jnp.interp(hertz, centres, _count(centres)))(
-    centres / change.formants[:, None]
+  places = jnp.interp(
+    centres / change.formants[:, None], centres, np.arange(len(centres))
   )
-  below = jnp.clip(places.astype(int), 0, len(centres) - 2)
-  part = (places - below)[:, None]
-  moved = (1 - part) * jnp.take_along_axis(bands, below[:, None], axis=-1)
-  moved += part * jnp.take_along_axis(bands, below[:, None] + 1, axis=-1)
-  waves = np.arange(1, change.balance.shape[1] + 1)[:, None]
-  shapes = np.cos(np.pi * waves * _count(centres) / (len(centres) - 1))
-  moved += (change.balance @ shapes.astype(np.float32))[:, None]
+  moved = interpolate(latents[..., :-2], places, axis=-1)
+  waves = half_waves(change.balance.shape[1], len(centres))
+  moved += (change.balance @ waves.astype(np.float32))[:, None]
   voicing = latents[..., -1:] / _VOICED
   lowest, *_, highest = np.log2(pitch.candidates()) - _MIDDLE_OCTAVE
   octaves = latents[..., -2:-1] + (
@@ -280,7 +282,3 @@ def _band_centres(config: SoundStreamConfig) -> Float[np.ndarray, " M"]:
   )
   hertz = np.fft.rfftfreq(size, 1 / config.sample_rate)
   return hertz @ filters / filters.sum(axis=0)
-
-
-def _count(values: np.ndarray) -> Float[np.ndarray, " M"]:
-  return np.arange(len(values), dtype=np.float32)

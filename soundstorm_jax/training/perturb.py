@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from soundstorm_jax.features import interpolate
+
 
 def random_factor(
   key: Key[Array, ""], rows: int, *, largest: float
@@ -30,9 +32,7 @@ def scale_frequencies(
   would come from above the last bin is that of the last bin.
   """
   bins = jnp.arange(spectrum.shape[-1])
-  return jax.vmap(_interpolate, in_axes=(0, 0, None))(
-    spectrum, bins / factor[:, None], -1
-  )
+  return interpolate(spectrum, bins / factor[:, None], axis=-1)
 
 
 def change_tempo(
@@ -40,21 +40,7 @@ def change_tempo(
 ) -> Float[Array, "B P M"]:
   """Frame p comes from place factor * p, between frames linearly."""
   places = jnp.arange(frames.shape[1])
-  return jax.vmap(_interpolate, in_axes=(0, 0, None))(
-    frames, places * factor[:, None], 0
-  )
-
-
-def _interpolate(x: jax.Array, places: jax.Array, axis: int) -> jax.Array:
-  last = x.shape[axis] - 1
-  places = jnp.clip(places, 0, last)
-  low = jnp.floor(places).astype(jnp.int32)
-  weight = places - low
-  if axis == 0:
-    weight = weight[:, None]
-  lower = jnp.take(x, low, axis=axis)
-  upper = jnp.take(x, jnp.minimum(low + 1, last), axis=axis)
-  return lower + weight * (upper - lower)
+  return interpolate(frames, places * factor[:, None], axis=0)
 
 
 def change_tempo_of_labels(
