@@ -52,7 +52,7 @@ def get_config() -> ConfigDict:
     eval_every=400,
     save_every=200,
     codebook_start_batches=300,
-    voice_change_prob=0.7,
+    voice_change_prob=0.9,
     data=DataConfig(
       window_seconds=8.0,
       min_window_seconds=6.0,

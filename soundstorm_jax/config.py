@@ -224,9 +224,13 @@ class SamplerConfig:
     choice_temperature: scale of the Gumbel noise on the confidences, annealed
       to zero within a level; 4.5 in the official MaskGIT.
     guidance_scale: classifier-free guidance; 0 is none (one pass an iteration).
-    settle: what a level's last pass takes: "likeliest" codes, as the paper
-      does, or the "nearest" to the vector that is expected, which adds no noise
-      where the network is not sure.
+    settle: what a pass takes: samples and at last the "likeliest" codes, as the
+      paper does; or always the "nearest" to the vector that is expected, which
+      adds no noise where the network is not sure. Nothing is drawn then, and
+      the temperatures are not read.
+    prompt_match: how far what is generated is brought to the prompt's mean and
+      deviation in the codec's latents, up to 1 (`sampling/likeness.py`); 0, as
+      in the paper, is not at all.
   """
 
   iterations: tuple[int, ...] = (16, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
@@ -234,6 +238,7 @@ class SamplerConfig:
   choice_temperature: float = 4.5
   guidance_scale: float = 0.0
   settle: str = "likeliest"
+  prompt_match: float = 0.0
 
   def __post_init__(self):
     if not self.iterations:
@@ -250,6 +255,7 @@ class SamplerConfig:
       raise ValueError(f"temperature must be above 0, got {self.temperature}")
     at_least("choice_temperature", self.choice_temperature, 0)
     at_least("guidance_scale", self.guidance_scale, 0)
+    within("prompt_match", self.prompt_match, 0.0, 1.0)
     if self.settle not in SETTLE:
       raise ValueError(
         f"settle must be one of {', '.join(SETTLE)}, got {self.settle!r}"

@@ -1,4 +1,4 @@
-"""SoundStorm's sampling from a program's arguments."""
+"""SoundStorm's sampling, from a program's arguments and in words."""
 
 import argparse
 import dataclasses
@@ -7,7 +7,13 @@ from typing import Any
 from soundstorm_jax.arguments import listed
 from soundstorm_jax.config import SETTLE, SamplerConfig
 
-_SETTINGS = ("temperature", "choice_temperature", "guidance_scale", "settle")
+_SETTINGS = (
+  "temperature",
+  "choice_temperature",
+  "guidance_scale",
+  "settle",
+  "prompt_match",
+)
 
 
 def add_arguments(add: Any) -> None:
@@ -23,7 +29,8 @@ def add_arguments(add: Any) -> None:
   add("--temperature", type=float)
   add("--choice_temperature", type=float)
   add("--guidance_scale", type=float)
-  add("--settle", choices=SETTLE, help="the codes of a level's last pass")
+  add("--settle", choices=SETTLE, help="the codes that are taken")
+  add("--prompt_match", type=float, help="of its mean and deviation, 0 to 1")
   add("--int8", action="store_true", help="int8 products: see sampling/int8.py")
 
 
@@ -47,6 +54,17 @@ def with_arguments(
       args.iterations, levels=len(sampler.iterations)
     )
   return dataclasses.replace(sampler, **given)
+
+
+def in_words(sampler: SamplerConfig) -> str:
+  """A sampler's settings, for reports."""
+  words = f"{sampler.passes} passes: {sampler.iterations}"
+  if sampler.guidance_scale:
+    words += f", each with guidance {sampler.guidance_scale:g}"
+  words += f", settled with the {sampler.settle} codes"
+  if sampler.prompt_match:
+    words += f", matched to the prompt by {sampler.prompt_match:g}"
+  return words
 
 
 def _every_level(counts: tuple[int, ...], *, levels: int) -> tuple[int, ...]:

@@ -125,7 +125,7 @@ def test_first_cell_installs_what_is_missing_alone(
 def test_quickstart_runs(tmp_path):
   text = _execute("quickstart", tmp_path)
   assert text.count("shown: audio") == 4
-  assert "by 4 passes" in text
+  assert "by 10 passes" in text
   assert (tmp_path / "converted.wav").stat().st_size > 16000
 
 

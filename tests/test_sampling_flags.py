@@ -39,3 +39,13 @@ def test_refuses_what_is_no_plan(capsys):
     parsed("--iterations=1,1,1,1")
   with pytest.raises(ValueError, match="iterations must be at least 1"):
     parsed("--settle=likeliest")
+
+
+def test_in_words():
+  paper = sampling_flags.in_words(SamplerConfig(iterations=(16, 1)))
+  assert paper == "17 passes: (16, 1), settled with the likeliest codes"
+  matched = parsed("--guidance_scale=2", "--prompt_match=0.5")
+  assert sampling_flags.in_words(matched) == (
+    "1 passes: (1, 0, 0), each with guidance 2, settled with the nearest "
+    "codes, matched to the prompt by 0.5"
+  )

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, Key
 from soundstorm_jax.config import SamplerConfig
 from soundstorm_jax.models import quantizer
 from soundstorm_jax.sampling import maskgit
+from soundstorm_jax.sampling.likeness import match_prompt
 from soundstorm_jax.sampling.schedule import Plan, cosine_plan
 
 LogitsFn = Callable[
@@ -52,7 +53,7 @@ def decode(
     config: iterations per level, temperatures. `guidance_scale` is not read:
       guidance is a matter of the logits (`guided_logits_fn`).
     codebooks: of the codec; read, and needed, where `config.settle` is
-      "nearest".
+      "nearest" or with `config.prompt_match`.
 
   Returns:
     The prompt, followed by what was decoded, followed by zeros beyond `length`.
@@ -70,7 +71,7 @@ def decode(
     )
   check_keys(keys)
   nearest = config.settle == "nearest"
-  if nearest:
+  if nearest or config.prompt_match:
     _check_codebooks(codebooks, levels=levels, codes=codes)
   frame = jnp.arange(frames)
   within = frame < length[:, None]
@@ -89,23 +90,13 @@ def decode(
     masked = wanted & (known == codes)
 
     def settle():
-      codebook = codebooks[step.level] if nearest else None
-      result = maskgit.greedy_step(
-        logits, known, masked=masked, codebook=codebook
-      )
-      if not rest:
-        return result, expected
-      # What was settled before is expected as it is.
-      vector = maskgit.expected_vector(logits, codebook)
-      return result, jnp.where(
-        masked[..., None], vector, codebook[result.tokens]
-      )
+      return maskgit.greedy_step(logits, known, masked=masked)
 
     def sample():
       step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(
         keys, step.index
       )
-      step_result = maskgit.sample_step(
+      return maskgit.sample_step(
         logits,
         known,
         masked=masked,
@@ -116,13 +107,26 @@ def decode(
         temperature=config.temperature,
         choice_temperature=config.choice_temperature,
       )
-      return step_result, expected
 
-    # A branch and not a selection: most passes are a level's last, and those
-    # need no noise.
     with jax.named_scope("settle"):
-      result, expected = lax.cond(step.final, settle, sample)
-      settled = jnp.where(result.masked, codes, result.tokens)
+      if nearest:
+        result = maskgit.nearest_step(
+          logits,
+          known,
+          masked=masked,
+          initial=initial,
+          codebook=codebooks[step.level],
+          mask_ratio=step.mask_ratio,
+          final=step.final,
+        )
+        if rest:
+          # As it was when its code was settled.
+          expected = jnp.where(masked[..., None], result.expected, expected)
+      else:
+        # A branch and not a selection: most passes are a level's last, and
+        # those need no noise.
+        result = lax.cond(step.final, settle, sample)
+    settled = jnp.where(result.masked, codes, result.tokens)
     tokens = lax.dynamic_update_index_in_dim(tokens, settled, step.level, 2)
     return (tokens, expected), None
 
@@ -135,6 +139,14 @@ def decode(
     told = quantizer.quantize(expected - last, codebooks[passed:]).codes
     told = jnp.where(wanted[:, :, None], told, tokens[:, :, passed:])
     tokens = tokens.at[:, :, passed:].set(told)
+  if config.prompt_match:
+    tokens = match_prompt(
+      tokens,
+      prompt_length=prompt_length,
+      length=length,
+      codebooks=codebooks,
+      strength=config.prompt_match,
+    )
   return tokens
 
 
@@ -144,8 +156,8 @@ def _check_codebooks(
   shape = None if codebooks is None else codebooks.shape[:2]
   if shape != (levels, codes):
     raise ValueError(
-      f"settle='nearest' needs codebooks of {levels} levels and {codes} codes, "
-      f"got {shape}"
+      "settle='nearest' and prompt_match need codebooks of "
+      f"{levels} levels and {codes} codes, got {shape}"
     )
 
 

@@ -9,7 +9,10 @@ Noise is drawn per row, from the row's own key, and per frame by its position.
 So a row's tokens depend neither on the rows around it nor on the padding after
 it (given equal logits).
 
-Axes: B batch, T frames, V codes.
+A network that is not sure of any code adds noise by whichever it takes. For it
+there is a step that draws nothing (`nearest_step`).
+
+Axes: B batch, T frames, V codes, C width of their vectors.
 """
 
 from typing import NamedTuple
@@ -120,19 +123,11 @@ def sample_step(
   )
 
 
-def expected_vector(
-  logits: Float[Array, "B T V"], codebook: Float[Array, "V C"]
-) -> Float[Array, "B T C"]:
-  """The mean of the codes' vectors under the predictions."""
-  return jax.nn.softmax(logits.astype(jnp.float32)) @ codebook
-
-
 def greedy_step(
   logits: Float[Array, "B T V"],
   tokens: Int[Array, "B T"],
   *,
   masked: Bool[Array, "B T"],
-  codebook: Float[Array, "V C"] | None = None,
 ) -> Step:
   """A level's last step: the most likely token wherever one is masked.
 
@@ -140,15 +135,62 @@ def greedy_step(
     logits: predictions for this level.
     tokens: this level's tokens.
     masked: the frames to predict; the others keep their token.
-    codebook: if given, the token whose vector is nearest to the vector that the
-      predictions expect is taken instead, which minimises the expected squared
-      error (not in the paper).
   """
-  if codebook is None:
-    best = jnp.argmax(logits, axis=-1)
-  else:
-    best = nearest(expected_vector(logits, codebook), codebook)
-  best = best.astype(tokens.dtype)
+  best = jnp.argmax(logits, axis=-1).astype(tokens.dtype)
   return Step(
     tokens=jnp.where(masked, best, tokens), masked=jnp.zeros_like(masked)
+  )
+
+
+class NearestStep(NamedTuple):
+  """A level after one step that draws nothing.
+
+  Attributes:
+    tokens: as given where known, the nearest to what is expected elsewhere.
+    masked: the frames that are still masked.
+    expected: the mean of the codes' vectors under the predictions.
+  """
+
+  tokens: Int[Array, "B T"]
+  masked: Bool[Array, "B T"]
+  expected: Float[Array, "B T C"]
+
+
+def nearest_step(
+  logits: Float[Array, "B T V"],
+  tokens: Int[Array, "B T"],
+  *,
+  masked: Bool[Array, "B T"],
+  initial: Int[Array, " B"],
+  codebook: Float[Array, "V C"],
+  mask_ratio: Float[Array, ""],
+  final: Bool[Array, ""],
+) -> NearestStep:
+  """A step that takes the codes of least squared error, and keeps the surest.
+
+  Not in the paper. The code whose vector is nearest to the one that is expected
+  has the least expected squared error; the surest frames are those whose
+  vectors vary least under the predictions.
+
+  Args:
+    logits: predictions for this level.
+    tokens: this level's tokens.
+    masked: the frames to predict; the others keep their token.
+    initial: masked frames per row when the level began.
+    codebook: vectors of this level's codes.
+    mask_ratio: the share of `initial` to leave masked (`Plan`).
+    final: the level's last step, which leaves none.
+  """
+  odds = jax.nn.softmax(logits.astype(jnp.float32))
+  expected = odds @ codebook
+  square = odds @ jnp.sum(jnp.square(codebook), axis=-1)
+  variance = square - jnp.sum(jnp.square(expected), axis=-1)
+  count = masked_count(
+    initial, masked.sum(-1), mask_ratio=mask_ratio, final=final
+  )
+  best = nearest(expected, codebook).astype(tokens.dtype)
+  return NearestStep(
+    tokens=jnp.where(masked, best, tokens),
+    masked=masked & lowest(jnp.where(masked, -variance, jnp.inf), count),
+    expected=expected,
   )

@@ -18,11 +18,11 @@ from soundstorm_jax.models.codec import Codec
 from soundstorm_jax.models.source_filter import VoiceChange, change_voice
 from soundstorm_jax.training.perturb import random_factor
 
-_LARGEST_FORMANTS = 1.15
+_LARGEST_FORMANTS = 1.2
 # Besides what goes with the formants.
 _LARGEST_PITCH = 1.25
-_BALANCE_NATS = 0.5
-_WAVES = 4
+_BALANCE_NATS = 0.6
+_WAVES = 6
 
 
 def draw_change(key: Key[Array, ""], rows: int) -> VoiceChange:

@@ -43,13 +43,22 @@ def sample_step(
     log_probability = shifted[tokens[t]] - np.log(np.exp(shifted).sum())
     annealed = choice_temperature * (1 - (step + 1) / steps)
     confidences.append((log_probability + annealed * choice_noise[t], t))
-  still = set()
-  if step + 1 < steps and unknown:
-    share = math.cos(math.pi / 2 * (step + 1) / steps)
-    count = math.floor(initial * share + 1e-9)
-    count = max(1, min(len(unknown) - 1, count))
-    still = {t for _, t in sorted(confidences)[:count]}
+  still = {
+    t
+    for _, t in sorted(confidences)[
+      : left_masked(initial, len(unknown), step, steps)
+    ]
+  }
   return np.array(tokens), np.array([t in still for t in range(len(tokens))])
+
+
+def left_masked(initial, unknown, step, steps):
+  """How many of a level's frames a step leaves masked."""
+  if step + 1 == steps or not unknown:
+    return 0
+  share = math.cos(math.pi / 2 * (step + 1) / steps)
+  count = math.floor(initial * share + 1e-9)
+  return max(1, min(unknown - 1, count))
 
 
 def decode_row(
@@ -67,31 +76,32 @@ def decode_row(
 ):
   """Decodes one row: `logits_fn` maps tokens (T, Q), level to logits (T, V).
 
-  With codebooks (Q, V, C), a level ends with the codes nearest to what is
-  expected, and levels without iterations tell what is left of it.
+  With codebooks (Q, V, C), the codes nearest to what is expected are taken, the
+  surest are kept, and levels without iterations tell what is left.
   """
   frames, levels = prompt.shape
   tokens = np.zeros_like(prompt)
   tokens[:prompt_length] = prompt[:prompt_length]
   tokens[prompt_length:length] = codes
-  index = 0
+  index, rest = 0, {}
   for level in range(levels):
     for step in range(iterations[level]):
       logits = logits_fn(tokens, level)
       masked = tokens[:, level] == codes
-      if step + 1 == iterations[level]:
+      if codebooks is not None:
+        unsure = []
         for t in np.flatnonzero(masked):
-          if codebooks is None:
-            tokens[t, level] = int(np.argmax(logits[t]))
-          else:
-            tokens[t, level] = nearest_to_expected(logits[t], codebooks[level])
-            rest = mean_code(logits[t], codebooks[level])
-            for finer in range(level, levels):
-              if finer > level:
-                if iterations[finer]:
-                  break
-                tokens[t, finer] = nearest_code(rest, codebooks[finer])
-              rest = rest - codebooks[finer][tokens[t, finer]]
+          tokens[t, level] = nearest_to_expected(logits[t], codebooks[level])
+          rest[t] = mean_code(logits[t], codebooks[level])
+          unsure.append((-variance(logits[t], codebooks[level]), t))
+        left = left_masked(
+          length - prompt_length, len(unsure), step, iterations[level]
+        )
+        for _, t in sorted(unsure)[:left]:
+          tokens[t, level] = codes
+      elif step + 1 == iterations[level]:
+        for t in np.flatnonzero(masked):
+          tokens[t, level] = int(np.argmax(logits[t]))
       else:
         token_noise, choice_noise = noise_of_row(key, index, frames, codes)
         sampled, still = sample_step(
@@ -108,6 +118,11 @@ def decode_row(
         )
         tokens[:, level] = np.where(still, codes, sampled)
       index += 1
+  passed = sum(count > 0 for count in iterations)
+  for t in range(prompt_length, length):
+    for finer in range(passed, levels):
+      rest[t] = rest[t] - codebooks[finer - 1][tokens[t, finer - 1]]
+      tokens[t, finer] = nearest_code(rest[t], codebooks[finer])
   return tokens
 
 
@@ -120,6 +135,14 @@ def mean_code(logits, codebook):
   """The mean code under softmax."""
   odds = np.exp(np.asarray(logits, np.float64) - np.max(logits))
   return sum(p * c for p, c in zip(odds / odds.sum(), codebook, strict=True))
+
+
+def variance(logits, codebook):
+  """The mean squared distance to the mean code under softmax."""
+  odds = np.exp(np.asarray(logits, np.float64) - np.max(logits))
+  mean = mean_code(logits, codebook)
+  distances = [np.square(code - mean).sum() for code in codebook]
+  return sum(p * d for p, d in zip(odds / odds.sum(), distances, strict=True))
 
 
 def nearest_code(vector, codebook):

@@ -9,6 +9,7 @@ import pytest
 
 from soundstorm_jax.config import SamplerConfig
 from soundstorm_jax.sampling.decode import decode, guided_logits_fn
+from soundstorm_jax.sampling.likeness import match_prompt
 from tests.sampling import reference
 
 B, T, Q, V = 5, 12, 3, 6
@@ -94,7 +95,8 @@ def test_prompt_survives_a_network_that_disagrees():
     ),
     SamplerConfig(iterations=(4, 1, 2), settle="nearest"),
     SamplerConfig(iterations=(1, 0, 0), settle="nearest"),
-    SamplerConfig(iterations=(2, 1, 0), settle="nearest"),
+    SamplerConfig(iterations=(4, 2, 0), settle="nearest"),
+    SamplerConfig(iterations=(4, 0, 0), settle="nearest"),
   ],
 )
 def test_whole_decode_equals_the_reference(config):
@@ -213,6 +215,32 @@ def test_refuses_levels_without_iterations_and_other_generators():
   for books, got in ((None, "None"), (jnp.zeros((Q, V - 1, 2)), r"\(3, 5\)")):
     with pytest.raises(ValueError, match=f"3 levels and 6 codes, got {got}"):
       decode(network, keys=KEYS, config=nearest, codebooks=books, **arguments)
+
+
+def test_prompt_match_comes_last_and_needs_codebooks():
+  config = SamplerConfig(iterations=(4, 1, 2), prompt_match=0.8)
+  arguments = (network, TRUTH, PROMPT_LENGTH, LENGTH, KEYS)
+  tokens = run(*arguments, config=config)
+  plain = run(*arguments, config=SamplerConfig(iterations=(4, 1, 2)))
+  expected = match_prompt(
+    plain,
+    prompt_length=PROMPT_LENGTH,
+    length=LENGTH,
+    codebooks=jnp.asarray(CODEBOOKS),
+    strength=0.8,
+  )
+  np.testing.assert_array_equal(tokens, expected)
+  assert (np.asarray(tokens) != np.asarray(plain)).any()
+  with pytest.raises(ValueError, match="3 levels and 6 codes, got None"):
+    decode(
+      network,
+      prompt=TRUTH,
+      prompt_length=PROMPT_LENGTH,
+      length=LENGTH,
+      keys=KEYS,
+      codes=V,
+      config=config,
+    )
 
 
 def test_only_the_finest_levels_can_be_without_a_pass():

@@ -70,28 +70,46 @@ def test_steps_equal_the_reference(temperature, choice_temperature):
   )
 
 
-def test_nearest_to_what_is_expected():
-  """The greedy step with a codebook, against expectations one by one."""
+def test_nearest_steps_take_what_is_expected_and_keep_the_surest():
+  """A level of 3 steps, against expectations one by one."""
+  plan = cosine_plan((3,))
   rng = np.random.default_rng(0)
-  logits = 3 * rng.normal(size=(B, T, V)).astype(np.float32)
   codebook = rng.normal(size=(V, 3)).astype(np.float32)
   tokens = rng.integers(V, size=(B, T)).astype(np.int32)
   masked = rng.random((B, T)) < 0.7
-  result = maskgit.greedy_step(
-    jnp.asarray(logits),
-    jnp.asarray(tokens),
-    masked=jnp.asarray(masked),
-    codebook=jnp.asarray(codebook),
-  )
-  expected = tokens.copy()
-  for row, frame in zip(*np.nonzero(masked), strict=True):
-    expected[row, frame] = reference.nearest_to_expected(
-      logits[row, frame], codebook
+  initial = masked.sum(-1)
+  for step in range(3):
+    logits = 3 * rng.normal(size=(B, T, V)).astype(np.float32)
+    result = maskgit.nearest_step(
+      jnp.asarray(logits),
+      jnp.asarray(tokens),
+      masked=jnp.asarray(masked),
+      initial=jnp.asarray(initial),
+      codebook=jnp.asarray(codebook),
+      mask_ratio=jnp.asarray(plan.mask_ratio[step]),
+      final=jnp.asarray(plan.final[step]),
     )
-  np.testing.assert_array_equal(result.tokens, expected)
-  assert not result.masked.any()
-  # Not just the likeliest in other words.
-  assert (expected != logits.argmax(-1))[masked].any()
+    expected, still = tokens.copy(), np.zeros_like(masked)
+    for row in range(B):
+      spread = {}
+      for t in np.flatnonzero(masked[row]):
+        expected[row, t] = reference.nearest_to_expected(
+          logits[row, t], codebook
+        )
+        spread[t] = reference.variance(logits[row, t], codebook)
+        np.testing.assert_allclose(
+          result.expected[row, t],
+          reference.mean_code(logits[row, t], codebook),
+          atol=1e-5,
+        )
+      left = reference.left_masked(initial[row], len(spread), step, 3)
+      still[row, sorted(spread, key=spread.get)[len(spread) - left :]] = True
+    np.testing.assert_array_equal(result.tokens, expected)
+    np.testing.assert_array_equal(result.masked, still)
+    # Not just the likeliest in other words.
+    assert (expected != logits.argmax(-1))[masked].any()
+    tokens, masked = np.asarray(result.tokens), np.asarray(result.masked)
+  assert not masked.any()
 
 
 def test_rank_marks_exactly_the_count_despite_ties():
