@@ -110,7 +110,7 @@ def decode(
 
     with jax.named_scope("settle"):
       if nearest:
-        result = maskgit.nearest_step(
+        result, vectors = maskgit.nearest_step(
           logits,
           known,
           masked=masked,
@@ -121,7 +121,7 @@ def decode(
         )
         if rest:
           # As it was when its code was settled.
-          expected = jnp.where(masked[..., None], result.expected, expected)
+          expected = jnp.where(masked[..., None], vectors, expected)
       else:
         # A branch and not a selection: most passes are a level's last, and
         # those need no noise.

@@ -110,15 +110,34 @@ def sample_step(
   log_probability = jnp.take_along_axis(logits, sampled[..., None], axis=-1)
   log_probability = log_probability[..., 0] - jax.nn.logsumexp(logits, axis=-1)
   confidence = log_probability + choice_temperature * noise_ratio * noise.choice
-  confidence = jnp.where(masked, confidence, jnp.inf)
-  count = masked_count(
-    initial,
-    masked.sum(-1),
+  return _keep_surest(
+    sampled,
+    tokens,
+    masked=masked,
+    confidence=confidence,
+    initial=initial,
     mask_ratio=mask_ratio,
     final=jnp.zeros((), bool),
   )
+
+
+def _keep_surest(
+  taken: Int[Array, "B T"],
+  tokens: Int[Array, "B T"],
+  *,
+  masked: Bool[Array, "B T"],
+  confidence: Float[Array, "B T"],
+  initial: Int[Array, " B"],
+  mask_ratio: Float[Array, ""],
+  final: Bool[Array, ""],
+) -> Step:
+  """Takes the codes of the masked frames, but for the least sure of them."""
+  confidence = jnp.where(masked, confidence, jnp.inf)
+  count = masked_count(
+    initial, masked.sum(-1), mask_ratio=mask_ratio, final=final
+  )
   return Step(
-    tokens=jnp.where(masked, sampled, tokens),
+    tokens=jnp.where(masked, taken, tokens),
     masked=masked & lowest(confidence, count),
   )
 
@@ -142,20 +161,6 @@ def greedy_step(
   )
 
 
-class NearestStep(NamedTuple):
-  """A level after one step that draws nothing.
-
-  Attributes:
-    tokens: as given where known, the nearest to what is expected elsewhere.
-    masked: the frames that are still masked.
-    expected: the mean of the codes' vectors under the predictions.
-  """
-
-  tokens: Int[Array, "B T"]
-  masked: Bool[Array, "B T"]
-  expected: Float[Array, "B T C"]
-
-
 def nearest_step(
   logits: Float[Array, "B T V"],
   tokens: Int[Array, "B T"],
@@ -165,7 +170,7 @@ def nearest_step(
   codebook: Float[Array, "V C"],
   mask_ratio: Float[Array, ""],
   final: Bool[Array, ""],
-) -> NearestStep:
+) -> tuple[Step, Float[Array, "B T C"]]:
   """A step that takes the codes of least squared error, and keeps the surest.
 
   Not in the paper. The code whose vector is nearest to the one that is expected
@@ -180,17 +185,21 @@ def nearest_step(
     codebook: vectors of this level's codes.
     mask_ratio: the share of `initial` to leave masked (`Plan`).
     final: the level's last step, which leaves none.
+
+  Returns:
+    The step, and the vectors that are expected at all frames.
   """
   odds = jax.nn.softmax(logits.astype(jnp.float32))
   expected = odds @ codebook
   square = odds @ jnp.sum(jnp.square(codebook), axis=-1)
   variance = square - jnp.sum(jnp.square(expected), axis=-1)
-  count = masked_count(
-    initial, masked.sum(-1), mask_ratio=mask_ratio, final=final
+  step = _keep_surest(
+    nearest(expected, codebook).astype(tokens.dtype),
+    tokens,
+    masked=masked,
+    confidence=-variance,
+    initial=initial,
+    mask_ratio=mask_ratio,
+    final=final,
   )
-  best = nearest(expected, codebook).astype(tokens.dtype)
-  return NearestStep(
-    tokens=jnp.where(masked, best, tokens),
-    masked=masked & lowest(jnp.where(masked, -variance, jnp.inf), count),
-    expected=expected,
-  )
+  return step, expected

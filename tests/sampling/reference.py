@@ -52,6 +52,22 @@ def sample_step(
   return np.array(tokens), np.array([t in still for t in range(len(tokens))])
 
 
+def nearest_step(logits, tokens, *, masked, initial, codebook, step, steps):
+  """One step of one row that draws nothing, frame by frame.
+
+  Returns tokens, masked, and the mean codes by frame.
+  """
+  tokens, expected, confidences = list(tokens), {}, []
+  for t in np.flatnonzero(masked):
+    tokens[t] = nearest_to_expected(logits[t], codebook)
+    expected[t] = mean_code(logits[t], codebook)
+    confidences.append((-variance(logits[t], codebook), t))
+  count = left_masked(initial, len(confidences), step, steps)
+  still = {t for _, t in sorted(confidences)[:count]}
+  still = np.array([t in still for t in range(len(tokens))])
+  return np.array(tokens), still, expected
+
+
 def left_masked(initial, unknown, step, steps):
   """How many of a level's frames a step leaves masked."""
   if step + 1 == steps or not unknown:
@@ -89,16 +105,17 @@ def decode_row(
       logits = logits_fn(tokens, level)
       masked = tokens[:, level] == codes
       if codebooks is not None:
-        unsure = []
-        for t in np.flatnonzero(masked):
-          tokens[t, level] = nearest_to_expected(logits[t], codebooks[level])
-          rest[t] = mean_code(logits[t], codebooks[level])
-          unsure.append((-variance(logits[t], codebooks[level]), t))
-        left = left_masked(
-          length - prompt_length, len(unsure), step, iterations[level]
+        taken, still, expected = nearest_step(
+          logits,
+          tokens[:, level],
+          masked=masked,
+          initial=length - prompt_length,
+          codebook=codebooks[level],
+          step=step,
+          steps=iterations[level],
         )
-        for _, t in sorted(unsure)[:left]:
-          tokens[t, level] = codes
+        tokens[:, level] = np.where(still, codes, taken)
+        rest |= expected
       elif step + 1 == iterations[level]:
         for t in np.flatnonzero(masked):
           tokens[t, level] = int(np.argmax(logits[t]))

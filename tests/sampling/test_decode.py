@@ -212,12 +212,17 @@ def test_refuses_levels_without_iterations_and_other_generators():
   with pytest.raises(ValueError, match="threefry2x32 keys, got rbg"):
     decode(network, keys=keys, config=CONFIG, **arguments)
   nearest = SamplerConfig(iterations=(2, 1, 1), settle="nearest")
-  for books, got in ((None, "None"), (jnp.zeros((Q, V - 1, 2)), r"\(3, 5\)")):
-    with pytest.raises(ValueError, match=f"3 levels and 6 codes, got {got}"):
-      decode(network, keys=KEYS, config=nearest, codebooks=books, **arguments)
+  matched = SamplerConfig(iterations=(2, 1, 1), prompt_match=0.8)
+  for config in (nearest, matched):
+    for books, got in (
+      (None, "None"),
+      (jnp.zeros((Q, V - 1, 2)), r"\(3, 5\)"),
+    ):
+      with pytest.raises(ValueError, match=f"3 levels and 6 codes, got {got}"):
+        decode(network, keys=KEYS, config=config, codebooks=books, **arguments)
 
 
-def test_prompt_match_comes_last_and_needs_codebooks():
+def test_prompt_match_comes_last():
   config = SamplerConfig(iterations=(4, 1, 2), prompt_match=0.8)
   arguments = (network, TRUTH, PROMPT_LENGTH, LENGTH, KEYS)
   tokens = run(*arguments, config=config)
@@ -231,16 +236,6 @@ def test_prompt_match_comes_last_and_needs_codebooks():
   )
   np.testing.assert_array_equal(tokens, expected)
   assert (np.asarray(tokens) != np.asarray(plain)).any()
-  with pytest.raises(ValueError, match="3 levels and 6 codes, got None"):
-    decode(
-      network,
-      prompt=TRUTH,
-      prompt_length=PROMPT_LENGTH,
-      length=LENGTH,
-      keys=KEYS,
-      codes=V,
-      config=config,
-    )
 
 
 def test_only_the_finest_levels_can_be_without_a_pass():

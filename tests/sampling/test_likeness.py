@@ -13,7 +13,7 @@ LENGTH = np.array([40, 33, 40, 0])
 PROMPT_LENGTH = np.array([15, 12, 0, 0])
 
 _rng = np.random.default_rng(2)
-# Each level a third as wide, so that any vector nearby is met closely.
+# Each level narrower than the last, so that any vector nearby is met closely.
 CODEBOOKS = np.stack(
   [3.0 * 0.6**level * _rng.normal(size=(V, C)) for level in range(Q)]
 ).astype(np.float32)

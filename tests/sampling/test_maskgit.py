@@ -80,7 +80,7 @@ def test_nearest_steps_take_what_is_expected_and_keep_the_surest():
   initial = masked.sum(-1)
   for step in range(3):
     logits = 3 * rng.normal(size=(B, T, V)).astype(np.float32)
-    result = maskgit.nearest_step(
+    result, vectors = maskgit.nearest_step(
       jnp.asarray(logits),
       jnp.asarray(tokens),
       masked=jnp.asarray(masked),
@@ -91,19 +91,17 @@ def test_nearest_steps_take_what_is_expected_and_keep_the_surest():
     )
     expected, still = tokens.copy(), np.zeros_like(masked)
     for row in range(B):
-      spread = {}
-      for t in np.flatnonzero(masked[row]):
-        expected[row, t] = reference.nearest_to_expected(
-          logits[row, t], codebook
-        )
-        spread[t] = reference.variance(logits[row, t], codebook)
-        np.testing.assert_allclose(
-          result.expected[row, t],
-          reference.mean_code(logits[row, t], codebook),
-          atol=1e-5,
-        )
-      left = reference.left_masked(initial[row], len(spread), step, 3)
-      still[row, sorted(spread, key=spread.get)[len(spread) - left :]] = True
+      expected[row], still[row], means = reference.nearest_step(
+        logits[row],
+        tokens[row],
+        masked=masked[row],
+        initial=initial[row],
+        codebook=codebook,
+        step=step,
+        steps=3,
+      )
+      for t, mean in means.items():
+        np.testing.assert_allclose(vectors[row, t], mean, atol=1e-5)
     np.testing.assert_array_equal(result.tokens, expected)
     np.testing.assert_array_equal(result.masked, still)
     # Not just the likeliest in other words.
