@@ -3,8 +3,8 @@
   python -m soundstorm_jax.export --workdir=runs/small \\
     --output=weights/soundstorm.safetensors
 
-The averaged parameters are written, in half precision. The kind of model and
-its config come from the checkpoint.
+The averaged parameters are written, in half precision or what --dtype says. The
+kind of model and its config come from the checkpoint.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from absl import logging
 from soundstorm_jax.config import to_mapping
 from soundstorm_jax.tokenizers import learned
 from soundstorm_jax.training.checkpoint import restore_for_inference
-from soundstorm_jax.weights import load_weights, save_weights
+from soundstorm_jax.weights import DTYPES, load_weights, save_weights
 
 
 def export(
@@ -34,7 +34,7 @@ def export(
     workdir: of the run.
     output: the file to write.
     step: which checkpoint; the newest if None.
-    dtype: "float16" or "float32".
+    dtype: "float16", "float32" or "int8" (`weights.save_weights`).
 
   Raises:
     FileNotFoundError: there is no such checkpoint, or the file of Whisper's
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   add("--workdir", required=True, help="the run's folder")
   add("--output", required=True, help="the file to write")
   add("--step", type=int, help="which checkpoint; or the newest")
-  add("--dtype", default="float16", choices=["float16", "float32"])
+  add("--dtype", default="float16", choices=DTYPES)
   args = parser.parse_args(argv)
   logging.set_verbosity(logging.WARNING)
   step = export(args.workdir, args.output, step=args.step, dtype=args.dtype)

@@ -2,11 +2,13 @@
 
 Reading one runs no code. A file says what it holds ("soundstorm",
 "soundstream", "semantic") and how big the model is, so that nothing else is
-needed to use it. Half precision on disk, float32 in memory.
+needed to use it. Half precision on disk, or 8 bits with a scale for every 64
+values; float32 in memory.
 """
 
 import hashlib
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping
@@ -15,9 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors
 import safetensors.numpy
+from jaxtyping import Float, Int8
 
-_DTYPES = ("float16", "float32")
+DTYPES = ("float16", "float32", "int8")
 _SEPARATOR = "/"
+# Beside an array in int8: its blocks' scales.
+_SCALES = ":scales"
+_BLOCK = 64
 
 
 class Weights(NamedTuple):
@@ -52,18 +58,24 @@ def save_weights(
     params: nested dicts of arrays.
     config: the model's config as plain values (`config.to_mapping`).
     kind: which model it is.
-    dtype: "float16" or "float32".
+    dtype: "float16", "float32", or "int8", in which vectors, which are few and
+      matter much, stay float16.
     metadata: notes for people, such as the step.
 
   Raises:
-    ValueError: another dtype, a name with a slash, or a value that the dtype
-      cannot hold.
+    ValueError: another dtype, a name with a slash or a colon, or a value that
+      the dtype cannot hold.
   """
-  if dtype not in _DTYPES:
-    raise ValueError(f"dtype must be one of {_DTYPES}, got {dtype!r}")
-  arrays = {
-    name: _cast(name, value, dtype) for name, value in _flatten(params).items()
-  }
+  if dtype not in DTYPES:
+    raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}")
+  arrays: dict[str, np.ndarray] = {}
+  for name, value in _flatten(params).items():
+    if dtype == "int8" and np.ndim(value) > 1:
+      codes, scales = _to_int8(np.asarray(value, np.float32))
+      arrays[name] = codes
+      arrays[name + _SCALES] = _cast(name, scales, "float16")
+    else:
+      arrays[name] = _cast(name, value, "float16" if dtype == "int8" else dtype)
   header = dict(metadata or {}) | {
     "kind": kind,
     "config": json.dumps(config, sort_keys=True),
@@ -137,11 +149,37 @@ def _cast(name: str, value: Any, dtype: str) -> np.ndarray:
   return cast
 
 
+def _to_int8(
+  value: Float[np.ndarray, "..."],
+) -> tuple[Int8[np.ndarray, "..."], Float[np.ndarray, " N"]]:
+  """The codes, and the scale of each block of the values in order."""
+  starts = np.arange(0, value.size, _BLOCK)
+  largest = np.maximum.reduceat(np.abs(value).ravel(), starts)
+  # As it will be read. One step up, so that rounding it down clips nothing.
+  with np.errstate(over="ignore"):
+    scales = (largest / 127).astype(np.float16)
+  scales = np.nextafter(scales, np.float16(np.inf))
+  return np.rint(value / _spread(scales, value.shape)).astype(np.int8), scales
+
+
+def _from_int8(
+  codes: Int8[np.ndarray, "..."], scales: Float[np.ndarray, " N"]
+) -> Float[np.ndarray, "..."]:
+  return codes * _spread(scales, codes.shape)
+
+
+def _spread(scales: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+  """Every value's scale."""
+  size = math.prod(shape)
+  return np.repeat(scales.astype(np.float32), _BLOCK)[:size].reshape(shape)
+
+
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
   flat = {}
   for name, value in tree.items():
-    if _SEPARATOR in name:
-      raise ValueError(f"a name must not hold {_SEPARATOR!r}, got {name!r}")
+    for sign in (_SEPARATOR, _SCALES[0]):
+      if sign in name:
+        raise ValueError(f"a name must not hold {sign!r}, got {name!r}")
     if isinstance(value, Mapping):
       flat |= _flatten(value, f"{prefix}{name}{_SEPARATOR}")
     else:
@@ -152,6 +190,10 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _unflatten(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
   tree: dict[str, Any] = {}
   for path, value in flat.items():
+    if path.endswith(_SCALES):
+      continue
+    if path + _SCALES in flat:
+      value = _from_int8(value, flat[path + _SCALES])
     *folders, name = path.split(_SEPARATOR)
     node = tree
     for folder in folders:

@@ -44,6 +44,29 @@ def test_round_trip(tmp_path, dtype, tolerance):
   assert [p.name for p in path.parent.iterdir()] == ["x.safetensors"]
 
 
+def test_int8_rounds_by_blocks_of_64(tmp_path):
+  rng = np.random.default_rng(0)
+  # Rows of very different sizes: one scale for all would lose the small ones.
+  sizes = 10.0 ** np.arange(-3, 2)[:, None, None]
+  matrix = (sizes * rng.normal(size=(5, 4, 33))).astype(np.float32)
+  vector = rng.normal(size=50).astype(np.float32)
+  path = tmp_path / "x"
+  params = {"m": {"kernel": matrix}, "bias": vector, "none": np.zeros((2, 3))}
+  weights.save_weights(path, params, config={}, kind="soundstorm", dtype="int8")
+  loaded = weights.load_weights(path).params
+  kernel = loaded["m"]["kernel"]
+  assert kernel.dtype == np.float32
+  flat, ours = matrix.ravel(), kernel.ravel()
+  for start in range(0, flat.size, 64):
+    block = slice(start, start + 64)
+    # Half a step of 127, and what half precision does to the scale.
+    limit = np.abs(flat[block]).max() / 127 * 0.502 + 1e-7
+    assert np.abs(flat[block] - ours[block]).max() <= limit
+  np.testing.assert_allclose(loaded["bias"], vector, rtol=1e-3)
+  np.testing.assert_array_equal(loaded["none"], np.zeros((2, 3)))
+  assert set(loaded) == {"m", "bias", "none"}
+
+
 def test_fingerprint_follows_the_content(tmp_path):
   paths = [tmp_path / name for name in ("1", "2", "3")]
   for path, scale in zip(paths, (1, 1, 2), strict=True):
@@ -63,9 +86,12 @@ def test_fingerprint_follows_the_content(tmp_path):
 
 def test_what_half_precision_cannot_hold(tmp_path):
   path = tmp_path / "x"
-  params = {"big": np.array([1e6], np.float32)}
-  with pytest.raises(ValueError, match="big has values that are not finite"):
-    weights.save_weights(path, params, config={}, kind="semantic")
+  for dtype, big in (("float16", [1e6]), ("int8", [[1e9, 0.0]])):
+    params = {"big": np.array(big, np.float32)}
+    with pytest.raises(ValueError, match="big has values that are not finite"):
+      weights.save_weights(
+        path, params, config={}, kind="semantic", dtype=dtype
+      )
   assert not path.exists()
 
 
@@ -76,10 +102,11 @@ def test_unknown_dtype(tmp_path):
     )
 
 
-def test_name_with_a_slash(tmp_path):
-  with pytest.raises(ValueError, match="a/b"):
+@pytest.mark.parametrize("name", ["a/b", "a:scales"])
+def test_name_with_a_sign_of_ours(tmp_path, name):
+  with pytest.raises(ValueError, match=name):
     weights.save_weights(
-      tmp_path / "x", {"a/b": np.zeros(1)}, config={}, kind="semantic"
+      tmp_path / "x", {name: np.zeros(1)}, config={}, kind="semantic"
     )
 
 
