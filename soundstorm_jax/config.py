@@ -223,7 +223,9 @@ class SamplerConfig:
     temperature: divides the logits before sampling.
     choice_temperature: scale of the Gumbel noise on the confidences, annealed
       to zero within a level; 4.5 in the official MaskGIT.
-    guidance_scale: classifier-free guidance; 0 is none (one pass an iteration).
+    guidance_scale: classifier-free guidance, away from what the network
+      expects when it knows neither semantic tokens nor prompt; 0, as in the
+      paper, is none (one pass an iteration).
     settle: what a pass takes: samples and at last the "likeliest" codes, as the
       paper does; or always the "nearest" to the vector that is expected, which
       adds no noise where the network is not sure. Nothing is drawn then, and

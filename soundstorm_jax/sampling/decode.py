@@ -179,11 +179,12 @@ def guided_logits_fn(
 ) -> LogitsFn:
   """Classifier-free guidance (arXiv 2207.12598) of log-probabilities.
 
-  For a network that was trained with its conditioning dropped at times.
+  For a network that was trained with its conditioning dropped at times, and at
+  times without a prompt.
 
   Args:
-    conditional: the network given the conditioning.
-    unconditional: the network with the conditioning dropped.
+    conditional: the network given semantic tokens and prompt.
+    unconditional: the network given neither.
     scale: how far to move beyond the conditional prediction, away from the
       unconditional one; 0 gives the conditional prediction.
   """

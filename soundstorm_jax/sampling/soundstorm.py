@@ -72,7 +72,8 @@ def make_sampler(
     length: Int[Array, " B"],
     keys: Key[Array, " B"],
   ) -> Int[Array, "B T Q"]:
-    valid = jnp.arange(semantic.shape[1]) < length[:, None]
+    frame = jnp.arange(semantic.shape[1])
+    valid = frame < length[:, None]
 
     def conditioned_on(conditioning):
       ways = {
@@ -87,9 +88,15 @@ def make_sampler(
 
     logits_fn = conditioned_on(semantic)
     if sampler.guidance_scale > 0:
-      dropped = jnp.full_like(semantic, model.null_semantic_id)
+      dropped = conditioned_on(jnp.full_like(semantic, model.null_semantic_id))
+      prompted = (frame < prompt_length[:, None])[..., None]
+
+      def unconditional(tokens, level):
+        # The prompt too: what still knew it would guide away from its voice.
+        return dropped(jnp.where(prompted, model.mask_id, tokens), level)
+
       logits_fn = guided_logits_fn(
-        logits_fn, conditioned_on(dropped), scale=sampler.guidance_scale
+        logits_fn, unconditional, scale=sampler.guidance_scale
       )
     return decode(
       logits_fn,

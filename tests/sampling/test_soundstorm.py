@@ -73,7 +73,7 @@ def test_tokens_are_bit_identical_whatever_the_batch_mates(params, requests):
   np.testing.assert_array_equal(sample(params, **alone)[0], tokens[0])
 
 
-def test_guidance_uses_the_dropped_conditioning(params, requests):
+def test_guidance_drops_conditioning_and_prompt(params, requests):
   """Against a decode of the guided logits written out."""
   scale = 1.5
   sample = make_sampler(
@@ -83,14 +83,20 @@ def test_guidance_uses_the_dropped_conditioning(params, requests):
   network = SoundStorm(MODEL)
   valid = jnp.arange(T) < LENGTH[:, None]
 
+  prompted = jnp.arange(T) < requests["prompt_length"][:, None]
+  assert prompted.any()
+
   def logits_fn(tokens, level):
     given, dropped = (
       jax.nn.log_softmax(
-        network.apply(params, tokens, semantic, valid, level=level)
+        network.apply(params, known, semantic, valid, level=level)
       )
-      for semantic in (
-        requests["semantic"],
-        jnp.full((B, T), MODEL.null_semantic_id),
+      for known, semantic in (
+        (tokens, requests["semantic"]),
+        (
+          jnp.where(prompted[..., None], MODEL.mask_id, tokens),
+          jnp.full((B, T), MODEL.null_semantic_id),
+        ),
       )
     )
     return (1 + scale) * given - scale * dropped
