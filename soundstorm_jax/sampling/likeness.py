@@ -7,22 +7,31 @@ parameters has long given them back the variance of speech (Toda and Tokuda,
 here the prompt tells which, and the mean too, for each dimension of the codec's
 latents, as adaptive instance normalization does (arXiv 1703.06868).
 
-Axes: B batch, T frames, Q levels, V codes, C latent width.
+A prompt has its own share of pauses, vowels and hisses, and what follows has
+another. So frames are compared by kind: kinds are clusters of the codec's first
+codebook, and a frame is of each as far as it is near.
+
+Axes: B batch, T frames, Q levels, V codes, C latent width, N kinds.
 """
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from soundstorm_jax.models import quantizer
 
 # What is expected varies too little, so it is never made to vary less; and a
 # prompt of much livelier words must not make a shout of it.
 _LARGEST_FACTOR = 2.0
-# Of so few frames a mean is half believed.
+# Of so few frames of a kind a mean is half believed.
 _HALF_BELIEVED = 10
-_LEAST_DEVIATION = 1e-3
+_LEAST_DEVIATION = 1e-2
+_KINDS = 8
+# Variance within a kind, as a share of what clustering leaves: how sharply
+# frames are told apart.
+_SHARPNESS = 0.2
 
 
 def match_prompt(
@@ -33,10 +42,10 @@ def match_prompt(
   codebooks: Float[Array, "Q V C"],
   strength: float,
 ) -> Int[Array, "B T Q"]:
-  """Tokens whose latents have the prompt's mean and deviation.
+  """Tokens whose latents have the prompt's mean and deviation, kind by kind.
 
-  Rows without a prompt, prompts and padding stay as they are. Short prompts,
-  and prompts of short speech, count for less.
+  Rows without a prompt, prompts and padding stay as they are. Kinds of which
+  the prompt or what follows has few frames count for less.
 
   Args:
     tokens: the prompt, then what was generated.
@@ -49,20 +58,43 @@ def match_prompt(
   frame = jnp.arange(tokens.shape[1])
   prompted = frame < prompt_length[:, None]
   made = ~prompted & (frame < length[:, None])
-  wanted, own = _statistics(latents, prompted), _statistics(latents, made)
-  way = (strength * wanted.belief * own.belief)[:, None, None]
+  kinds = _kinds(latents, codebooks[0])
+  wanted = _statistics(latents, kinds * prompted[..., None])
+  own = _statistics(latents, kinds * made[..., None])
+  way = (strength * wanted.belief * own.belief)[..., None]
   factor = jnp.clip(wanted.deviation / own.deviation, 1.0, _LARGEST_FACTOR)
-  matched = (
-    own.mean
-    + way * (wanted.mean - own.mean)
-    + (latents - own.mean) * factor**way
-  )
+  factor = factor**way
+  # What each kind makes of a frame x, its mean + way * (the prompt's - its
+  # mean) + factor * (x - its mean), in one sum over kinds.
+  shift = own.mean * (1 - factor) + way * (wanted.mean - own.mean)
+  matched = latents * (kinds @ factor) + kinds @ shift
   codes = quantizer.quantize(matched, codebooks).codes.astype(tokens.dtype)
-  return jnp.where(made[..., None] & (way > 0), codes, tokens)
+  prompted_rows = (prompt_length > 0)[:, None]
+  moved = made & prompted_rows & (strength > 0)
+  return jnp.where(moved[..., None], codes, tokens)
+
+
+def _kinds(
+  latents: Float[Array, "B T C"], codebook: Float[Array, "V C"]
+) -> Float[Array, "B T N"]:
+  """How far each frame is of each kind, one in all."""
+  centres = quantizer.initialize(
+    codebook[None],
+    quantizer.empty_codebooks(1, _KINDS, dim=codebook.shape[1]),
+    key=jax.random.key(0),
+    iterations=20,
+  ).vectors[0]
+
+  def distances(vectors):
+    parts = vectors[..., None, :] - centres
+    return jnp.sum(jnp.square(parts), axis=-1)
+
+  left = jnp.mean(jnp.min(distances(codebook), axis=-1))
+  return jax.nn.softmax(-distances(latents) / (2 * _SHARPNESS * left + 1e-9))
 
 
 class _Statistics(NamedTuple):
-  """Of some frames of each row, in each dimension.
+  """Of the frames of each kind, in each dimension.
 
   Attributes:
     mean: of the latents.
@@ -70,20 +102,19 @@ class _Statistics(NamedTuple):
     belief: from 0, of no frames, to 1.
   """
 
-  mean: Float[Array, "B 1 C"]
-  deviation: Float[Array, "B 1 C"]
-  belief: Float[Array, " B"]
+  mean: Float[Array, "B N C"]
+  deviation: Float[Array, "B N C"]
+  belief: Float[Array, "B N"]
 
 
 def _statistics(
-  latents: Float[Array, "B T C"], frames: Bool[Array, "B T"]
+  latents: Float[Array, "B T C"], shares: Float[Array, "B T N"]
 ) -> _Statistics:
-  count = frames.sum(-1)
-  weights = (frames / jnp.maximum(count, 1)[:, None])[..., None]
-  mean = jnp.sum(weights * latents, axis=1, keepdims=True)
-  variance = jnp.sum(
-    weights * jnp.square(latents - mean), axis=1, keepdims=True
-  )
+  count = shares.sum(1)
+  weights = shares / jnp.maximum(count, 1e-6)[:, None]
+  mean = jnp.einsum("btn,btc->bnc", weights, latents)
+  square = jnp.einsum("btn,btc->bnc", weights, jnp.square(latents))
+  variance = jnp.maximum(square - jnp.square(mean), 0.0)
   return _Statistics(
     mean=mean,
     deviation=jnp.maximum(jnp.sqrt(variance), _LEAST_DEVIATION),

@@ -1,10 +1,12 @@
 """Likeness to the prompt: against plain NumPy, and what it leaves alone."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from soundstorm_jax.config import SamplerConfig
+from soundstorm_jax.models import quantizer
 from soundstorm_jax.sampling.likeness import match_prompt
 from tests.sampling.reference import nearest_code
 
@@ -57,22 +59,48 @@ def run(strength, tokens=TOKENS, length=LENGTH, prompt_length=PROMPT_LENGTH):
   return np.asarray(made)
 
 
+def shares_of_kinds(vectors):
+  """Of eight clusters of the first codebook; (frames, 8)."""
+  empty = quantizer.empty_codebooks(1, 8, dim=C)
+  centres = np.asarray(
+    quantizer.initialize(
+      jnp.asarray(CODEBOOKS[:1]), empty, key=jax.random.key(0), iterations=20
+    ).vectors[0]
+  )
+  left = np.mean(
+    [min(((c - z) ** 2).sum() for z in centres) for c in CODEBOOKS[0]]
+  )
+  rows = []
+  for vector in vectors:
+    near = np.array([((vector - z) ** 2).sum() for z in centres])
+    odds = np.exp(-(near - near.min()) / (2 * 0.2 * left))
+    rows.append(odds / odds.sum())
+  return np.array(rows)
+
+
 def reference_row(tokens, prompt_length, length, strength):
   tokens = tokens.copy()
   prompt = decoded(tokens[:prompt_length]).astype(np.float64)
   made = decoded(tokens[prompt_length:length]).astype(np.float64)
-  way = strength
-  for part in (prompt, made):
-    way *= len(part) / (len(part) + 10)
-  for t in range(prompt_length, length):
-    vector = np.zeros(C)
+  of_prompt, of_made = shares_of_kinds(prompt), shares_of_kinds(made)
+  result = np.zeros_like(made)
+  for n in range(8):
+    way = strength
+    for shares in (of_prompt[:, n], of_made[:, n]):
+      way *= shares.sum() / (shares.sum() + 10)
     for c in range(C):
-      mean, wanted = made[:, c].mean(), prompt[:, c].mean()
-      factor = prompt[:, c].std() / made[:, c].std()
-      factor = min(max(factor, 1.0), 2.0) ** way
-      centre = mean + way * (wanted - mean)
-      vector[c] = centre + (made[t - prompt_length, c] - mean) * factor
-    tokens[t] = encode(vector)
+      means, spreads = [], []
+      for part, shares in ((prompt, of_prompt[:, n]), (made, of_made[:, n])):
+        mean = np.average(part[:, c], weights=shares)
+        variance = np.average((part[:, c] - mean) ** 2, weights=shares)
+        means.append(mean)
+        spreads.append(max(np.sqrt(variance), 0.01))
+      factor = min(max(spreads[0] / spreads[1], 1.0), 2.0) ** way
+      centre = means[1] + way * (means[0] - means[1])
+      moved = centre + (made[:, c] - means[1]) * factor
+      result[:, c] += of_made[:, n] * moved
+  for t in range(prompt_length, length):
+    tokens[t] = encode(result[t - prompt_length])
   return tokens
 
 
@@ -87,15 +115,43 @@ def test_equals_plain_numpy(strength):
   assert (made[:2] != TOKENS[:2]).any()
 
 
+def many_frames(latents):
+  """One row of tokens, as near to the latents as the codebooks get."""
+  return np.stack([encode(vector) for vector in latents])[None]
+
+
 def test_moves_mean_and_deviation_to_the_prompts():
-  before, after = decoded(TOKENS[0]), decoded(run(1.0)[0])
-  n = PROMPT_LENGTH[0]
+  """Of one kind of frame: all near one code of the first level."""
+  rng = np.random.default_rng(3)
+  middle = CODEBOOKS[0][0]
+  prompt = middle + 0.4 * rng.normal(size=(300, C)) + [0.3, -0.3, 0.2]
+  tokens = many_frames(
+    np.concatenate([prompt, middle + 0.2 * rng.normal(size=(300, C))])
+  )
+  made = run(1.0, tokens, np.array([600]), np.array([300]))
+  before, after = decoded(tokens[0]), decoded(made[0])
   for measure in (np.mean, np.std):
-    wanted = measure(before[:n], axis=0)
-    was = np.abs(measure(before[n:], axis=0) - wanted)
-    now = np.abs(measure(after[n:], axis=0) - wanted)
-    # Fifteen frames are believed to 60 percent, twenty-five to 71.
-    assert (now < 0.75 * was + 0.05).all()
+    wanted = measure(before[:300], axis=0)
+    was = np.abs(measure(before[300:], axis=0) - wanted)
+    now = np.abs(measure(after[300:], axis=0) - wanted)
+    assert (now < 0.4 * was + 0.02).all()
+
+
+def test_pauses_stay_pauses_however_few_the_prompt_has():
+  rng = np.random.default_rng(4)
+  far = [np.linalg.norm(c - CODEBOOKS[0][0]) for c in CODEBOOKS[0]]
+  pause, voice = CODEBOOKS[0][0], CODEBOOKS[0][int(np.argmax(far))]
+
+  def part(pauses, voiced, offset):
+    middles = np.repeat([pause, voice + offset], [pauses, voiced], axis=0)
+    return middles + 0.1 * rng.normal(size=middles.shape)
+
+  tokens = many_frames(np.concatenate([part(5, 145, 0.3), part(75, 75, 0.0)]))
+  made = run(1.0, tokens, np.array([300]), np.array([150]))
+  before, after = decoded(tokens[0, 150:]), decoded(made[0, 150:])
+  moved = np.abs(after - before).mean(axis=1)
+  assert moved[:75].mean() < 0.1
+  assert moved[75:].mean() > 0.15
 
 
 def test_speech_of_more_variance_than_the_prompt_keeps_it():
