@@ -56,8 +56,9 @@ def _stages(
   )
 
 
-# As in configs/tiny.py, small.py and librilight.py, soundstream.py,
-# audiolm_coarse.py and audiolm_fine.py.
+# As in configs/tiny.py and librilight.py, soundstream.py, audiolm_coarse.py and
+# audiolm_fine.py. At "small", SoundStorm has the width and depth of AudioLM's
+# stages; configs/small.py has more.
 SIZES = {
   "tiny": Size(
     SoundStormConfig(

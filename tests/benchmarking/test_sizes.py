@@ -17,16 +17,27 @@ from tests.test_configs import load
 
 
 @pytest.mark.parametrize(
-  ("size", "name"),
-  [("tiny", "tiny"), ("small", "small"), ("paper", "librilight")],
+  ("size", "name"), [("tiny", "tiny"), ("paper", "librilight")]
 )
-def test_sizes_are_those_of_the_configs(size, name):
+def test_soundstorm_is_that_of_the_configs(size, name):
   model, config = SIZES[size].model, load(name).soundstorm
   # These matter to training alone; the program sets the last itself.
   conformer = dataclasses.replace(
     config.conformer, dropout=0.0, remat=False, dtype=model.conformer.dtype
   )
   assert model == dataclasses.replace(config, conformer=conformer)
+
+
+def test_small_systems_are_of_one_width_and_depth():
+  size = SIZES["small"]
+  for stage in (size.audiolm.coarse, size.audiolm.fine):
+    for name in ("dim", "layers", "heads", "ff_dim"):
+      ours = getattr(size.model.conformer, name)
+      assert ours == getattr(stage.transformer, name)
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+def test_stages_are_those_of_the_configs(size):
   for stage in ("coarse", "fine"):
     ours = getattr(SIZES[size].audiolm, stage)
     config = load(f"audiolm_{stage}", size).audiolm
