@@ -26,7 +26,7 @@ from soundstorm_jax.models import quantizer
 # prompt of much livelier words must not make a shout of it.
 _LARGEST_FACTOR = 2.0
 # Of so few frames of a kind a mean is half believed.
-_HALF_BELIEVED = 10
+_HALF_BELIEVED = 3
 _LEAST_DEVIATION = 1e-2
 _KINDS = 8
 # Variance within a kind, as a share of what clustering leaves: how sharply
