@@ -1,13 +1,13 @@
 """The small SoundStorm, of 11.7M parameters: an accelerator, six minutes.
 
-  python -m soundstorm_jax.tokenize --audio=speech \
-    --codec=soundstream.safetensors --semantic=semantic.safetensors \
-    --held_out_speakers=1272,2035,2412,422 --speeds=0.9,1,1.1 \
+  python -m soundstorm_jax.tokenize --audio=speech \\
+    --codec=soundstream.safetensors --semantic=semantic.safetensors \\
+    --held_out_speakers=1272,2035,2412,422 --speeds=0.9,1,1.1 \\
     --join_seconds=24 --output=tokens/speech
-  python -m soundstorm_jax.train --config=configs/small.py \
-    --workdir=runs/small --config.data.path=tokens/speech,tokens/synthetic \
+  python -m soundstorm_jax.train --config=configs/small.py \\
+    --workdir=runs/small --config.data.path=tokens/speech,tokens/synthetic \\
     --config.codec_weights=soundstream.safetensors
-  python -m soundstorm_jax.export --workdir=runs/small --dtype=int8 \
+  python -m soundstorm_jax.export --workdir=runs/small --dtype=int8 \\
     --output=soundstorm.safetensors
 
 `speech` is LibriSpeech dev-clean, each recording at three speeds, which are

@@ -162,12 +162,6 @@ def _to_int8(
   return np.rint(value / _spread(scales, value.shape)).astype(np.int8), scales
 
 
-def _from_int8(
-  codes: Int8[np.ndarray, "..."], scales: Float[np.ndarray, " N"]
-) -> Float[np.ndarray, "..."]:
-  return codes * _spread(scales, codes.shape)
-
-
 def _spread(scales: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
   """Every value's scale."""
   size = math.prod(shape)
@@ -193,7 +187,7 @@ def _unflatten(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
     if path.endswith(_SCALES):
       continue
     if path + _SCALES in flat:
-      value = _from_int8(value, flat[path + _SCALES])
+      value = value * _spread(flat[path + _SCALES], value.shape)
     *folders, name = path.split(_SEPARATOR)
     node = tree
     for folder in folders:

@@ -69,8 +69,7 @@ def match_prompt(
   shift = own.mean * (1 - factor) + way * (wanted.mean - own.mean)
   matched = latents * (kinds @ factor) + kinds @ shift
   codes = quantizer.quantize(matched, codebooks).codes.astype(tokens.dtype)
-  prompted_rows = (prompt_length > 0)[:, None]
-  moved = made & prompted_rows & (strength > 0)
+  moved = made & (prompt_length > 0)[:, None] & (strength > 0)
   return jnp.where(moved[..., None], codes, tokens)
 
 

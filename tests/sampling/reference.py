@@ -43,12 +43,7 @@ def sample_step(
     log_probability = shifted[tokens[t]] - np.log(np.exp(shifted).sum())
     annealed = choice_temperature * (1 - (step + 1) / steps)
     confidences.append((log_probability + annealed * choice_noise[t], t))
-  still = {
-    t
-    for _, t in sorted(confidences)[
-      : left_masked(initial, len(unknown), step, steps)
-    ]
-  }
+  still = least_sure(confidences, initial, step, steps=steps)
   return np.array(tokens), np.array([t in still for t in range(len(tokens))])
 
 
@@ -62,19 +57,19 @@ def nearest_step(logits, tokens, *, masked, initial, codebook, step, steps):
     tokens[t] = nearest_to_expected(logits[t], codebook)
     expected[t] = mean_code(logits[t], codebook)
     confidences.append((-variance(logits[t], codebook), t))
-  count = left_masked(initial, len(confidences), step, steps)
-  still = {t for _, t in sorted(confidences)[:count]}
+  still = least_sure(confidences, initial, step, steps=steps)
   still = np.array([t in still for t in range(len(tokens))])
   return np.array(tokens), still, expected
 
 
-def left_masked(initial, unknown, step, steps):
-  """How many of a level's frames a step leaves masked."""
-  if step + 1 == steps or not unknown:
-    return 0
+def least_sure(confidences, initial, step, *, steps):
+  """The frames that a step leaves masked, of (confidence, frame) of all."""
+  if step + 1 == steps or not confidences:
+    return set()
   share = math.cos(math.pi / 2 * (step + 1) / steps)
   count = math.floor(initial * share + 1e-9)
-  return max(1, min(unknown - 1, count))
+  count = max(1, min(len(confidences) - 1, count))
+  return {t for _, t in sorted(confidences)[:count]}
 
 
 def decode_row(
@@ -149,17 +144,15 @@ def nearest_to_expected(logits, codebook):
 
 
 def mean_code(logits, codebook):
-  """The mean code under softmax."""
+  """The mean under softmax, of codes or of what is known of each."""
   odds = np.exp(np.asarray(logits, np.float64) - np.max(logits))
   return sum(p * c for p, c in zip(odds / odds.sum(), codebook, strict=True))
 
 
 def variance(logits, codebook):
   """The mean squared distance to the mean code under softmax."""
-  odds = np.exp(np.asarray(logits, np.float64) - np.max(logits))
   mean = mean_code(logits, codebook)
-  distances = [np.square(code - mean).sum() for code in codebook]
-  return sum(p * d for p, d in zip(odds / odds.sum(), distances, strict=True))
+  return mean_code(logits, [np.square(code - mean).sum() for code in codebook])
 
 
 def nearest_code(vector, codebook):
