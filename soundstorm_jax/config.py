@@ -82,9 +82,30 @@ class SoundStormConfig:
     return self.semantic_vocab
 
 
+ACTIVATIONS = ("elu", "leaky_relu")
+
+
 @dataclasses.dataclass(frozen=True)
 class SoundStreamConfig:
-  """The codec (SoundStream section III); 16 kHz, 50 frames/s by default."""
+  """The codec (SoundStream section III); 16 kHz, 50 frames/s by default.
+
+  Attributes:
+    sample_rate: in Hz.
+    strides: of the encoder's blocks; the decoder's are their mirror image.
+    encoder_channels: of its first block; each doubles them.
+    decoder_channels: of its last block.
+    dim: width of the latents.
+    levels: of the quantizer.
+    codes: of a level.
+    patch: samples that are one step of the first block. 1 is the paper's, a
+      convolution of 7 at the sample rate; else one of four patches.
+    separable: residual units are depthwise-separable convolutions of 3; the
+      paper's are full ones of 7.
+    group_width: channels of a group, of those convolutions that have groups in
+      a light codec; 0, as in the paper, is no groups.
+    activation: "elu", the paper's, or "leaky_relu" of slope 0.3.
+    dtype: to compute in.
+  """
 
   sample_rate: int = 16000
   # False is the paper's codec; True a fixed analysis and a synthesis of pulses
@@ -96,6 +117,10 @@ class SoundStreamConfig:
   dim: int = 64
   levels: int = 12
   codes: int = 1024
+  patch: int = 1
+  separable: bool = False
+  group_width: int = 0
+  activation: str = "elu"
   dtype: str = "float32"
 
   def __post_init__(self):
@@ -105,9 +130,18 @@ class SoundStreamConfig:
       "decoder_channels",
       "dim",
       "levels",
+      "patch",
     ):
       at_least(name, getattr(self, name), 1)
     at_least("codes", self.codes, 2)
+    at_least("group_width", self.group_width, 0)
+    if self.group_width:
+      self._check_groups()
+    if self.activation not in ACTIVATIONS:
+      raise ValueError(
+        f"activation must be one of {', '.join(ACTIVATIONS)}, got "
+        f"{self.activation!r}"
+      )
     if not self.strides:
       raise ValueError("strides must not be empty")
     for stride in self.strides:
@@ -120,15 +154,32 @@ class SoundStreamConfig:
         )
     if self.sample_rate % self.hop:
       raise ValueError(
-        f"sample_rate must be a multiple of the strides' product, got "
-        f"{self.sample_rate} and {self.hop}"
+        f"sample_rate must be a multiple of the hop, got {self.sample_rate} "
+        f"and {self.hop}"
       )
     check_dtype(self.dtype)
+
+  def _check_groups(self) -> None:
+    """Groups are whole, in all layers that have them."""
+    widest = 2 ** (len(self.strides) - 1)
+    for name in ("encoder_channels", "decoder_channels"):
+      channels = getattr(self, name)
+      if channels % self.group_width:
+        raise ValueError(
+          f"{name} must be a multiple of group_width, {self.group_width}, got "
+          f"{channels}"
+        )
+      groups = channels * widest // self.group_width
+      if self.dim % groups:
+        raise ValueError(
+          f"dim must be a multiple of the {groups} groups of {name} in the "
+          f"widest block, got {self.dim}"
+        )
 
   @property
   def hop(self) -> int:
     """Samples per frame."""
-    return math.prod(self.strides)
+    return self.patch * math.prod(self.strides)
 
   @property
   def frame_rate(self) -> int:

@@ -1,18 +1,19 @@
 """SoundStream's encoder and decoder (arXiv 2107.03312, section III-A).
 
-Causal one-dimensional convolutions, ELU, no normalization. The encoder halves
-nothing it cannot give back: each block has three residual units with dilations
-1, 3 and 9, then a strided convolution that doubles the channels; the decoder
-mirrors it. The quantizer between them is in `quantizer.py`; `codec.py` puts the
-three together for inference.
+Causal one-dimensional convolutions, no normalization. Each block of the encoder
+has three residual units with dilations 1, 3 and 9, then a strided convolution
+that doubles the channels; the decoder mirrors it. The quantizer between them is
+in `quantizer.py`; `codec.py` puts the three together for inference.
 
-With `source_filter`, which is not in the paper, the encoder and the decoder are
-those of `source_filter.py`: what a few CPU hours allow.
+The paper's network computes most of its products at the sample rate. A light
+one (`patch`, `separable`, `group_width` and `activation` of its config, the
+network of Lyra V2) takes 16 samples at once and has a tenth of the weights.
 
 Axis letters: B batch, N samples, T frames, C channels, D latent width.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -23,12 +24,43 @@ from soundstorm_jax.models import source_filter
 from soundstorm_jax.models.convolutions import (
   CausalConv,
   Downsample,
+  GroupedConv,
   ResidualUnit,
+  SeparableUnit,
   Upsample,
   elu,
+  leaky_relu,
 )
 
 DILATIONS = (1, 3, 9)
+# Of a patch's convolution, in patches.
+PATCH_BLOCKS = 4
+
+
+def _activation(config: SoundStreamConfig) -> Callable:
+  return {"elu": elu, "leaky_relu": leaky_relu}[config.activation]
+
+
+def _groups(config: SoundStreamConfig, channels: int) -> int:
+  """Of a block's grouped convolutions."""
+  return channels // config.group_width if config.group_width else 1
+
+
+def _units(config: SoundStreamConfig, x: Array) -> Array:
+  """A block's residual units; they are the calling module's."""
+  activation = _activation(config)
+  for dilation in DILATIONS:
+    if config.separable:
+      unit = SeparableUnit(
+        dilation,
+        groups=_groups(config, x.shape[-1]),
+        activation=activation,
+        dtype=config.dtype,
+      )
+    else:
+      unit = ResidualUnit(dilation, activation=activation, dtype=config.dtype)
+    x = unit(x)
+  return x
 
 
 class Encoder(nn.Module):
@@ -40,14 +72,28 @@ class Encoder(nn.Module):
   def __call__(self, audio: Float[Array, "B N"]) -> Float[Array, "B T D"]:
     config = self.config
     dtype = config.dtype
+    activation = _activation(config)
     channels = config.encoder_channels
-    x = CausalConv(channels, 7, dtype=dtype)(audio[..., None])
+    x = audio[..., None]
+    if config.patch == 1:
+      x = CausalConv(channels, 7, dtype=dtype)(x)
+    else:
+      x = Downsample(channels, config.patch, blocks=PATCH_BLOCKS, dtype=dtype)(
+        x
+      )
+    groups = 1
     for stride in config.strides:
-      for dilation in DILATIONS:
-        x = ResidualUnit(dilation, dtype=dtype)(x)
+      x = _units(config, x)
+      groups = _groups(config, channels)
       channels *= 2
-      x = Downsample(channels, stride, dtype=dtype)(elu(x))
-    x = CausalConv(config.dim, 3, dtype=dtype)(elu(x))
+      x = Downsample(channels, stride, groups=groups, dtype=dtype)(
+        activation(x)
+      )
+    x = activation(x)
+    if config.group_width:
+      x = GroupedConv(config.dim, 3, groups=groups, dtype=dtype)(x)
+    else:
+      x = CausalConv(config.dim, 3, dtype=dtype)(x)
     return x.astype(jnp.float32)
 
 
@@ -60,14 +106,25 @@ class Decoder(nn.Module):
   def __call__(self, latents: Float[Array, "B T D"]) -> Float[Array, "B N"]:
     config = self.config
     dtype = config.dtype
+    activation = _activation(config)
     channels = config.decoder_channels * 2 ** len(config.strides)
-    x = CausalConv(channels, 7, dtype=dtype)(latents)
+    kernel = 3 if config.separable else 7
+    if config.group_width:
+      groups = _groups(config, channels // 2)
+      x = GroupedConv(channels, kernel, groups=groups, dtype=dtype)(latents)
+    else:
+      x = CausalConv(channels, kernel, dtype=dtype)(latents)
     for stride in reversed(config.strides):
       channels //= 2
-      x = Upsample(channels, stride, dtype=dtype)(elu(x))
-      for dilation in DILATIONS:
-        x = ResidualUnit(dilation, dtype=dtype)(x)
-    x = CausalConv(1, 7, dtype=dtype)(elu(x))
+      x = Upsample(
+        channels, stride, groups=_groups(config, channels), dtype=dtype
+      )(activation(x))
+      x = _units(config, x)
+    x = activation(x)
+    if config.patch == 1:
+      x = CausalConv(1, 7, dtype=dtype)(x)
+    else:
+      x = Upsample(1, config.patch, blocks=PATCH_BLOCKS, dtype=dtype)(x)
     return x[..., 0].astype(jnp.float32)
 
 

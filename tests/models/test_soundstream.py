@@ -8,12 +8,14 @@ from flax import linen as nn
 
 from soundstorm_jax.config import SoundStreamConfig
 from soundstorm_jax.models.codec import Codec
-from soundstorm_jax.models.discriminators import Discriminators
-from soundstorm_jax.models.soundstream import (
+from soundstorm_jax.models.convolutions import (
+  DepthwiseConv,
   Downsample,
-  SoundStream,
+  GroupedConv,
   Upsample,
 )
+from soundstorm_jax.models.discriminators import Discriminators
+from soundstorm_jax.models.soundstream import SoundStream
 
 TINY = SoundStreamConfig(
   sample_rate=400,
@@ -23,6 +25,21 @@ TINY = SoundStreamConfig(
   dim=5,
   levels=3,
   codes=7,
+)
+
+# All that a light codec has, and 32 samples a frame.
+LIGHT = SoundStreamConfig(
+  sample_rate=1600,
+  patch=4,
+  strides=(4, 2),
+  encoder_channels=4,
+  decoder_channels=8,
+  dim=8,
+  levels=3,
+  codes=7,
+  separable=True,
+  group_width=2,
+  activation="leaky_relu",
 )
 
 
@@ -71,53 +88,152 @@ def test_both_rates_give_fifty_frames_a_second():
     SoundStreamConfig(strides=(2, 5, 6, 8))
 
 
-def test_downsample_is_a_causal_strided_convolution():
-  x = _random(2, 12, 3)
-  layer = Downsample(5, 4)
+@pytest.mark.parametrize("blocks", [2, 4])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_downsample_is_a_causal_strided_convolution(blocks, groups):
+  x = _random(2, 12, 6)
+  layer = Downsample(9, 4, blocks=blocks, groups=groups)
   params = nn.unbox(layer.init(jax.random.key(0), x))
-  kernel = np.asarray(params["params"]["kernel"])
-  padded = np.pad(np.asarray(x), ((0, 0), (4, 0), (0, 0)))
-  slow = np.stack(
-    [
-      np.einsum("bkc,kce->be", padded[:, s : s + 8], kernel)
-      for s in range(0, 12, 4)
-    ],
-    axis=1,
+  slow = _slow_conv(
+    x,
+    params["params"]["kernel"],
+    before=4 * (blocks - 1),
+    groups=groups,
+    stride=4,
   )
   np.testing.assert_allclose(layer.apply(params, x), slow, atol=1e-5)
 
 
-def test_upsample_is_a_causal_transposed_convolution():
-  x = _random(2, 3, 4)
-  layer = Upsample(5, 4)
+@pytest.mark.parametrize("blocks", [2, 4])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_upsample_is_a_causal_transposed_convolution(blocks, groups):
+  x = _random(2, 3, 6)
+  layer = Upsample(9, 4, blocks=blocks, groups=groups)
   params = nn.unbox(layer.init(jax.random.key(0), x))
   kernel = np.asarray(params["params"]["kernel"])
-  slow = np.zeros((2, 16, 5), np.float32)
+  inner, outer = 6 // groups, 9 // groups
+  slow = np.zeros((2, 4 * (2 + blocks), 9), np.float32)
   for t in range(3):
-    slow[:, 4 * t : 4 * t + 8] += np.einsum(
-      "bc,kce->bke", np.asarray(x[:, t]), kernel
-    )
+    for g in range(groups):
+      into = slice(g * outer, (g + 1) * outer)
+      slow[:, 4 * t : 4 * (t + blocks), into] += np.einsum(
+        "bc,kce->bke",
+        np.asarray(x[:, t, g * inner : (g + 1) * inner]),
+        kernel[..., into],
+      )
   np.testing.assert_allclose(layer.apply(params, x), slow[:, :12], atol=1e-5)
 
 
-def test_encoder_and_decoder_are_causal(tiny_params):
-  model = SoundStream(TINY)
-  audio = _random(1, 128)
-  changed = audio.at[:, 64:].add(1.0)
-  encode = jax.jit(
-    lambda x: model.apply({"params": tiny_params}, x, method="encode")
+@pytest.mark.parametrize(("kernel", "groups"), [(1, 1), (3, 1), (3, 2)])
+def test_grouped_convolutions_are_causal_convolutions(kernel, groups):
+  x = _random(2, 7, 6)
+  layer = GroupedConv(8, kernel, groups=groups)
+  params = nn.unbox(layer.init(jax.random.key(0), x))
+  slow = _slow_conv(
+    x, params["params"]["kernel"], before=kernel - 1, groups=groups
   )
+  np.testing.assert_allclose(layer.apply(params, x), slow, atol=1e-5)
+
+
+def test_depthwise_convolutions_keep_channels_apart():
+  x = _random(2, 9, 5)
+  layer = DepthwiseConv(3, dilation=2)
+  params = nn.unbox(layer.init(jax.random.key(0), x))
+  kernel = np.zeros((5, 1, 5), np.float32)
+  kernel[::2] = params["params"]["kernel"]
+  slow = _slow_conv(x, kernel, before=4, groups=5)
+  np.testing.assert_allclose(layer.apply(params, x), slow, atol=1e-5)
+
+
+def _slow_conv(x, kernel, *, before, groups, stride=1):
+  """A convolution by its definition; each group of channels by itself."""
+  kernel = np.asarray(kernel)
+  width, inner, features = kernel.shape
+  outer = features // groups
+  padded = np.pad(np.asarray(x), ((0, 0), (before, 0), (0, 0)))
+  out = []
+  for start in range(0, x.shape[1], stride):
+    seen = padded[:, start : start + width]
+    out.append(
+      np.concatenate(
+        [
+          np.einsum(
+            "bkc,kce->be",
+            seen[..., g * inner : (g + 1) * inner],
+            kernel[..., g * outer : (g + 1) * outer],
+          )
+          for g in range(groups)
+        ],
+        axis=-1,
+      )
+    )
+  return np.stack(out, axis=1)
+
+
+@pytest.mark.parametrize("config", [TINY, LIGHT])
+def test_encoder_and_decoder_are_causal(config):
+  model, hop = SoundStream(config), config.hop
+  audio = _random(1, 16 * hop)
+  params = nn.unbox(jax.jit(model.init)(jax.random.key(0), audio))
+  changed = audio.at[:, 8 * hop :].add(1.0)
+  encode = jax.jit(lambda x: model.apply(params, x, method="encode"))
   before, after = encode(audio), encode(changed)
   np.testing.assert_array_equal(before[:, :8], after[:, :8])
   assert float(jnp.abs(before[:, 8:] - after[:, 8:]).max()) > 1e-4
 
-  latents = _random(1, 16, 5)
-  decode = jax.jit(
-    lambda z: model.apply({"params": tiny_params}, z, method="decode")
-  )
+  latents = _random(1, 16, config.dim)
+  decode = jax.jit(lambda z: model.apply(params, z, method="decode"))
   before, after = decode(latents), decode(latents.at[:, 8:].add(1.0))
-  np.testing.assert_array_equal(before[:, :64], after[:, :64])
-  assert float(jnp.abs(before[:, 64:] - after[:, 64:]).max()) > 1e-4
+  np.testing.assert_array_equal(before[:, : 8 * hop], after[:, : 8 * hop])
+  assert float(jnp.abs(before[:, 8 * hop :] - after[:, 8 * hop :]).max()) > 1e-4
+
+
+def test_a_light_codec_hears_as_far_back_as_its_kernels():
+  # In samples: patches of 4 see 16; then units of 1 + 2 * (1 + 3 + 9) steps,
+  # a block of 2 * 4 steps, units, a block of 2 * 2 steps, and 3 frames.
+  reach = 16 + 4 * (26 + 7 + 4 * (26 + 3)) + 32 * 2
+  frames = 40
+  audio = jnp.zeros((1, frames * LIGHT.hop))
+  model = SoundStream(LIGHT)
+  params = nn.unbox(jax.jit(model.init)(jax.random.key(0), audio))
+  # Units begin as the identity, which sees no further than the present.
+  params = jax.tree.map(
+    lambda leaf: leaf + 0.3 * _random(*leaf.shape, seed=leaf.size), params
+  )
+  gradient = jax.grad(
+    lambda x: jnp.sum(model.apply(params, x, method="encode")[:, -1])
+  )(audio + 0.1)
+  heard = np.flatnonzero(np.asarray(gradient[0]))
+  assert audio.shape[1] - heard[0] == reach
+
+
+def test_a_light_codec_has_the_sizes_of_lyras():
+  config = SoundStreamConfig(
+    patch=16,
+    strides=(5, 2, 2),
+    encoder_channels=64,
+    decoder_channels=64,
+    separable=True,
+    group_width=64,
+    activation="leaky_relu",
+  )
+  assert (config.hop, config.frame_rate) == (320, 50)
+  assert _size(config) == 660_352 + 660_289
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    ({"patch": 0}, "patch must be at least 1, got 0"),
+    ({"patch": 3}, "hop, got 16000 and 960"),
+    ({"activation": "relu"}, "elu, leaky_relu, got 'relu'"),
+    ({"group_width": 3}, "encoder_channels must be a multiple of group_width"),
+    ({"group_width": 4, "dim": 24}, "32 groups of encoder_channels"),
+  ],
+)
+def test_configs_that_make_no_codec_are_refused(settings, message):
+  with pytest.raises(ValueError, match=message):
+    SoundStreamConfig(**settings)
 
 
 @pytest.mark.parametrize("samples", [1, 8, 61])
