@@ -200,6 +200,7 @@ class CodecTrainingConfig:
   # The discriminators join after this many steps: the paper starts at once,
   # which costs most of the time while the output is still noise.
   adversarial_start: int = 0
+  light_discriminators: bool = False
   discriminator_channels: int = 32
   discriminator_lr: float = 1e-4
   codebook_decay: float = 0.99
@@ -213,10 +214,25 @@ class CodecTrainingConfig:
   # Batches to draw before the first step, for k-means to start from. The
   # paper's takes the first step's (0).
   start_batches: int = 0
+  # Another codec's weights, whose latents and speech are learnt from; the paper
+  # has none. Its codebooks are taken, and stay if `codebook_decay` is 1.
+  teacher: str = ""
+  # Of the encoder's distance to the teacher's latents.
+  latent_weight: float = 1.0
+  # The share of the examples whose decoder hears the teacher's latents instead
+  # of the encoder's, and of those whose target is the teacher's speech instead
+  # of the recording.
+  teacher_latents: float = 1.0
+  teacher_speech: float = 1.0
+  # L1 between compressed complex spectra (`codec_losses.spectrum_loss`).
+  spectrum_weight: float = 0.0
 
   def __post_init__(self):
-    within("codebook_decay", self.codebook_decay, 0.0, 1.0)
+    for name in ("codebook_decay", "teacher_latents", "teacher_speech"):
+      within(name, getattr(self, name), 0.0, 1.0)
     for name in (
+      "latent_weight",
+      "spectrum_weight",
       "adversarial_weight",
       "feature_weight",
       "mel_weight",

@@ -152,6 +152,18 @@ def magnitudes(
   return jnp.sqrt(power(spectrum) + 1e-12)
 
 
+def compressed_spectrum(
+  audio: Float[Array, "B N"], *, window: int, hop: int
+) -> Float[Array, "B F 2K"]:
+  """Real and imaginary parts, of magnitudes to the power of 0.3."""
+  spectrum = stft(audio, window=window, hop=hop) * (2.0 / window)
+  # -100 dB of full scale: what is softer keeps its proportions.
+  scale = (power(spectrum) + 1e-10) ** -0.35
+  return jnp.concatenate(
+    [spectrum.real * scale, spectrum.imag * scale], axis=-1
+  )
+
+
 def mel_spectrogram(
   audio: Float[Array, "B N"],
   *,

@@ -48,6 +48,22 @@ class Codec:
     self._params = jax.tree.map(jnp.asarray, params)
     self.codebooks = jnp.asarray(codebooks, jnp.float32)
 
+  def latents(self, audio: Float[Array, "B N"]) -> Float[Array, "B T D"]:
+    """What the encoder makes of audio, before quantization.
+
+    Raises:
+      ValueError: the samples do not fill whole frames.
+    """
+    return SoundStream(self.config).apply(
+      {"params": self._params}, audio, method="encode"
+    )
+
+  def speak(self, latents: Float[Array, "B T D"]) -> Float[Array, "B N"]:
+    """What the decoder makes of latents."""
+    return SoundStream(self.config).apply(
+      {"params": self._params}, latents, method="decode"
+    )
+
   def encode(self, audio: Float[Array, "B N"]) -> Int[Array, "B T Q"]:
     """Tokens of audio; a last, partial frame is filled with zeros."""
     hop = self.config.hop

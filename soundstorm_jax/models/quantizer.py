@@ -58,6 +58,12 @@ def empty_codebooks(levels: int, codes: int, *, dim: int) -> Codebooks:
   )
 
 
+def settled_codebooks(vectors: Float[Array, "Q V D"]) -> Codebooks:
+  """Codebooks of given codes, which no batch initializes."""
+  counts = jnp.ones(vectors.shape[:2])
+  return Codebooks(vectors, counts, vectors, initialized=jnp.ones((), bool))
+
+
 def nearest(
   vectors: Float[Array, "*N D"],
   codebook: Float[Array, "V D"],

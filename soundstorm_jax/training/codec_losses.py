@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from soundstorm_jax.features import mel_spectrogram
+from soundstorm_jax.features import compressed_spectrum, mel_spectrogram
 from soundstorm_jax.models.discriminators import Judgement
 
 MEL_WINDOWS = (64, 128, 256, 512, 1024, 2048)
 MELS = 64
+SPECTRUM_WINDOWS = (128, 512, 2048)
 
 
 def mel_loss(
@@ -48,6 +49,33 @@ def mel_loss(
     distance = jnp.sqrt(jnp.sum(jnp.square(logs), axis=-1) + 1e-6) / MELS
     total += linear + jnp.sqrt(window / 2) * jnp.mean(distance)
   return total
+
+
+def spectrum_loss(
+  real: Float[Array, "B N"], made: Float[Array, "B N"]
+) -> Float[Array, ""]:
+  """L1 distance of complex spectra whose magnitudes are compressed.
+
+  Not in the paper. Where the target is a function of the codes, as another
+  codec's speech is, its phases can be learnt, and with them what makes speech
+  of a spectrum. The power of 0.3 lets soft sounds count beside loud ones.
+  """
+  total = jnp.zeros(())
+  for window in SPECTRUM_WINDOWS:
+    first, second = (
+      compressed_spectrum(audio, window=window, hop=window // 4)
+      for audio in (real, made)
+    )
+    total += jnp.mean(jnp.abs(first - second))
+  return total / len(SPECTRUM_WINDOWS)
+
+
+def latent_loss(
+  real: Float[Array, "B T D"], made: Float[Array, "B T D"]
+) -> Float[Array, ""]:
+  """Squared distance, as a share of the variance of what is to be met."""
+  spread = jnp.mean(jnp.square(real - jnp.mean(real, axis=(0, 1))))
+  return jnp.mean(jnp.square(real - made)) / (spread + 1e-6)
 
 
 def discriminator_loss(

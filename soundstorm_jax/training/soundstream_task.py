@@ -4,6 +4,12 @@ The generator (encoder, decoder) and the discriminators step together; the
 codebooks are moving averages, carried in the state and updated by a pure
 function.
 
+With a teacher, which is another codec, three things change. The encoder learns
+its latents by regression, and takes over its codebooks. The decoder hears the
+teacher's codes, of some examples or all. And the speech that it is to make is
+for some examples the teacher's from the same codes: a function of what the
+decoder hears, while the recording is only one of all that sound alike.
+
 Axis letters: B batch, N samples, T frames, Q levels, V codes, D latent width.
 """
 
@@ -21,6 +27,7 @@ from soundstorm_jax.models.codec import Codec
 from soundstorm_jax.models.discriminators import Discriminators
 from soundstorm_jax.models.soundstream import SoundStream
 from soundstorm_jax.training import codec_losses, codec_start
+from soundstorm_jax.training.audible import load_codec
 from soundstorm_jax.training.metrics import Mean
 from soundstorm_jax.training.optimizer import (
   make_optimizer,
@@ -51,6 +58,20 @@ class CodecState(NamedTuple):
   discriminators_opt: Any
 
 
+class _Lesson(NamedTuple):
+  """What a teacher says of a batch.
+
+  Attributes:
+    latents: (B, T, D) its encoder's.
+    heard: (B, 1, 1) whether the decoder hears these instead of its encoder's.
+    spoken: (B, 1) whether the target is the teacher's speech.
+  """
+
+  latents: Array
+  heard: Array
+  spoken: Array
+
+
 class SoundStreamTask:
   """The codec's part of a training run; the loop is in `train.py`.
 
@@ -59,7 +80,9 @@ class SoundStreamTask:
 
   Raises:
     ValueError: at construction, gradient accumulation is asked for (the
-      codebooks follow whole batches), or the window has a part of a frame.
+      codebooks follow whole batches), the window has a part of a frame, or the
+      teacher has other frames, latents, levels or codes.
+    FileNotFoundError: there is no such teacher.
   """
 
   def __init__(self, config: TrainConfig):
@@ -80,11 +103,28 @@ class SoundStreamTask:
       )
     self._samples = samples
     self._model = SoundStream(config.soundstream)
-    self._judges = Discriminators(config.codec_training.discriminator_channels)
+    self._judges = Discriminators(
+      config.codec_training.discriminator_channels,
+      light=config.codec_training.light_discriminators,
+    )
+    self._teacher = self._load_teacher()
     self._optimizer = make_optimizer(config.optimizer, config.steps)
     self._judge_optimizer = optax.adam(
       config.codec_training.discriminator_lr, b1=0.5, b2=0.9
     )
+
+  def _load_teacher(self) -> Codec | None:
+    path, codec = self._config.codec_training.teacher, self._config.soundstream
+    if not path:
+      return None
+    teacher = load_codec(path, levels=codec.levels, codes=codec.codes)
+    for name in ("sample_rate", "hop", "dim", "levels"):
+      ours, theirs = getattr(codec, name), getattr(teacher.config, name)
+      if ours != theirs:
+        raise ValueError(
+          f"the teacher {path} has {name} {theirs}, the codec {ours}"
+        )
+    return teacher
 
   def init_state(self, key: Array) -> CodecState:
     """Fresh parameters, boxed with their logical axes."""
@@ -108,7 +148,11 @@ class SoundStreamTask:
   def start_from_data(
     self, state: CodecState, batches: Iterator[dict[str, Array]], key: Array
   ) -> CodecState:
-    """Codebooks from `codec_training.start_batches` batches, if any."""
+    """The teacher's codebooks, or those of `start_batches` batches."""
+    if self._teacher is not None:
+      return state._replace(
+        codebooks=quantizer.settled_codebooks(self._teacher.codebooks)
+      )
     count = self._config.codec_training.start_batches
     if count == 0:
       return state
@@ -125,7 +169,7 @@ class SoundStreamTask:
     config = self._config.codec_training
     audio = batch["audio"]
     examples = audio.shape[0]
-    init_key, dropout_key, revive_key = jax.random.split(key, 3)
+    init_key, dropout_key, revive_key, share_key = jax.random.split(key, 4)
     levels_used = self._draw_levels(dropout_key, examples)
     quantizing = state.step >= config.quantizer_start
     books = jax.lax.cond(
@@ -135,43 +179,56 @@ class SoundStreamTask:
       ),
       lambda: state.codebooks,
     )
+    lesson = self._lesson(audio, share_key)
     # A run that ends before the discriminators join need not compile them.
     joins = config.adversarial_start < self._config.steps
     adversarial = joins and state.step >= config.adversarial_start
 
     def loss_of(params):
       latents = self._encode(params, audio)
+      parts = {}
+      heard = latents
+      if lesson is not None:
+        parts["latents"] = codec_losses.latent_loss(lesson.latents, latents)
+        heard = jnp.where(lesson.heard, lesson.latents, latents)
       quantized = quantizer.quantize(
-        latents, books.vectors, levels_used=levels_used
+        heard, books.vectors, levels_used=levels_used
       )
       # Straight through: the decoder sees codes, the encoder its gradient.
-      lost = jax.lax.stop_gradient(quantized.values - latents)
-      made = self._decode(params, latents + jnp.where(quantizing, lost, 0.0))
-      parts = {
+      lost = jax.lax.stop_gradient(quantized.values - heard)
+      made = self._decode(params, heard + jnp.where(quantizing, lost, 0.0))
+      target = audio
+      if lesson is not None:
+        speech = self._teacher.speak(quantized.values)
+        target = jnp.where(lesson.spoken, speech, audio)
+      parts |= {
         "mel": codec_losses.mel_loss(
-          audio, made, sample_rate=self._config.soundstream.sample_rate
+          target, made, sample_rate=self._config.soundstream.sample_rate
         ),
         "commitment": quantizing
-        * quantizer.commitment_loss(
-          latents, quantized, levels_used=levels_used
-        ),
-        "waveform": jnp.mean(jnp.abs(audio - made)),
+        * quantizer.commitment_loss(heard, quantized, levels_used=levels_used),
+        "waveform": jnp.mean(jnp.abs(target - made)),
       }
+      if config.spectrum_weight:
+        parts["spectrum"] = codec_losses.spectrum_loss(target, made)
       parts["adversarial"], parts["feature"] = _cond(
         adversarial,
-        lambda: self._judged(state.discriminators, audio, made),
+        lambda: self._judged(state.discriminators, target, made),
         lambda: (jnp.zeros(()), jnp.zeros(())),
       )
-      loss = (
-        config.mel_weight * parts["mel"]
-        + config.commitment_weight * parts["commitment"]
-        + config.waveform_weight * parts["waveform"]
-        + config.adversarial_weight * parts["adversarial"]
-        + config.feature_weight * parts["feature"]
-      )
-      return loss, (parts, made, quantized)
+      weights = {
+        "latents": config.latent_weight,
+        "mel": config.mel_weight,
+        "commitment": config.commitment_weight,
+        "waveform": config.waveform_weight,
+        "spectrum": config.spectrum_weight,
+        "adversarial": config.adversarial_weight,
+        "feature": config.feature_weight,
+      }
+      loss = sum(weights[name] * part for name, part in parts.items())
+      return loss, (parts, target, made, quantized)
 
-    (loss, (parts, made, quantized)), grads = jax.value_and_grad(
+    (loss, (parts, target, made, quantized)), grads = jax.value_and_grad(
       loss_of, has_aux=True
     )(state.params)
     stepped = update(
@@ -179,7 +236,7 @@ class SoundStreamTask:
     )
     judges, judges_opt, judge_loss = _cond(
       adversarial,
-      lambda: self._judge_step(state, audio, jax.lax.stop_gradient(made)),
+      lambda: self._judge_step(state, target, jax.lax.stop_gradient(made)),
       lambda: (
         state.discriminators,
         state.discriminators_opt,
@@ -197,7 +254,7 @@ class SoundStreamTask:
         step=state.step,
       ),
       codebooks=jax.lax.cond(
-        quantizing,
+        quantizing & (config.codebook_decay < 1),
         lambda: quantizer.update(
           books,
           quantized,
@@ -248,6 +305,9 @@ class SoundStreamTask:
         metrics[f"{name}_{used}_levels"] = Mean(
           value * examples, jnp.float32(examples)
         )
+    if self._teacher is not None:
+      distance = codec_losses.latent_loss(self._teacher.latents(audio), latents)
+      metrics["latents"] = Mean(distance * examples, jnp.float32(examples))
     metrics["loss"] = metrics[f"mel_{levels}_levels"]
     return metrics
 
@@ -276,6 +336,21 @@ class SoundStreamTask:
 
   def _decode(self, params, latents):
     return self._model.apply({"params": params}, latents, method="decode")
+
+  def _lesson(self, audio: Array, key: Array) -> _Lesson | None:
+    """What the teacher says of a batch; None without one."""
+    if self._teacher is None:
+      return None
+    config = self._config.codec_training
+    keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(
+      jnp.arange(audio.shape[0])
+    )
+    draws = jax.vmap(lambda k: jax.random.uniform(k, (2, 1)))(keys)
+    return _Lesson(
+      latents=self._teacher.latents(audio),
+      heard=draws[:, :1] < config.teacher_latents,
+      spoken=draws[:, 1] < config.teacher_speech,
+    )
 
   def _draw_levels(self, key, examples):
     """Quantizer dropout: n_q ~ U[1, Q] per example (section III-C)."""
