@@ -497,6 +497,7 @@ class TrainConfig:
     if self.start and self.task not in (
       "soundstorm",
       "audiolm",
+      "soundstream",
       "semantic_tokens",
     ):
       raise ValueError(f"task {self.task!r} takes no start, got {self.start!r}")

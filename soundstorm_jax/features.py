@@ -154,8 +154,11 @@ def magnitudes(
 
 def compressed_spectrum(
   audio: Float[Array, "B N"], *, window: int, hop: int
-) -> Float[Array, "B F 2K"]:
-  """Real and imaginary parts, of magnitudes to the power of 0.3."""
+) -> Float[Array, "B F C"]:
+  """Real parts, then imaginary ones, of magnitudes to the power of 0.3.
+
+  C is twice the number of bins.
+  """
   spectrum = stft(audio, window=window, hop=hop) * (2.0 / window)
   # -100 dB of full scale: what is softer keeps its proportions.
   scale = (power(spectrum) + 1e-10) ** -0.35

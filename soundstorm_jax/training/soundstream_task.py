@@ -26,7 +26,7 @@ from soundstorm_jax.models import quantizer
 from soundstorm_jax.models.codec import Codec
 from soundstorm_jax.models.discriminators import Discriminators
 from soundstorm_jax.models.soundstream import SoundStream
-from soundstorm_jax.training import codec_losses, codec_start
+from soundstorm_jax.training import codec_losses, codec_start, start
 from soundstorm_jax.training.audible import load_codec
 from soundstorm_jax.training.metrics import Mean
 from soundstorm_jax.training.optimizer import (
@@ -34,6 +34,7 @@ from soundstorm_jax.training.optimizer import (
   update,
   update_ema,
 )
+from soundstorm_jax.weights import load_weights
 
 
 class CodecState(NamedTuple):
@@ -148,19 +149,36 @@ class SoundStreamTask:
   def start_from_data(
     self, state: CodecState, batches: Iterator[dict[str, Array]], key: Array
   ) -> CodecState:
-    """The teacher's codebooks, or those of `start_batches` batches."""
+    """Weights of `start`; codebooks also of the teacher, or of batches."""
+    if path := self._config.start:
+      state = self._start_from(state, path)
     if self._teacher is not None:
       return state._replace(
         codebooks=quantizer.settled_codebooks(self._teacher.codebooks)
       )
     count = self._config.codec_training.start_batches
-    if count == 0:
+    if count == 0 or self._config.start:
       return state
     audio = [next(batches)["audio"] for _ in range(count)]
     books = codec_start.start_codebooks(
       self._config.soundstream, state.params, audio, key=key
     )
     return state._replace(codebooks=books)
+
+  def _start_from(self, state: CodecState, path: str) -> CodecState:
+    weights = load_weights(path, kind="soundstream").params
+    params = start.replace(state.params, weights["params"], path=path)
+    books = jnp.asarray(weights["codebooks"])
+    if books.shape != state.codebooks.vectors.shape:
+      raise ValueError(
+        f"start: {path} has codebooks of shape {books.shape}, the config's "
+        f"codec {state.codebooks.vectors.shape}"
+      )
+    return state._replace(
+      params=params,
+      ema_params=jax.tree.map(jnp.copy, params),
+      codebooks=quantizer.settled_codebooks(books),
+    )
 
   def train_step(
     self, state: CodecState, batch: dict[str, Array], key: Array
