@@ -87,9 +87,6 @@ class SoundStreamConfig:
   """The codec (SoundStream section III); 16 kHz, 50 frames/s by default."""
 
   sample_rate: int = 16000
-  # False is the paper's codec; True a fixed analysis and a synthesis of pulses
-  # and noise, which trains on a CPU: see `models/source_filter.py`.
-  source_filter: bool = False
   strides: tuple[int, ...] = (2, 4, 5, 8)
   encoder_channels: int = 16
   decoder_channels: int = 16
@@ -112,12 +109,6 @@ class SoundStreamConfig:
       raise ValueError("strides must not be empty")
     for stride in self.strides:
       at_least("strides", stride, 1)
-    if self.source_filter:
-      at_least("dim with source_filter", self.dim, 4)
-      if self.hop % 4:
-        raise ValueError(
-          f"with source_filter four spectra share a hop, got {self.hop}"
-        )
     if self.sample_rate % self.hop:
       raise ValueError(
         f"sample_rate must be a multiple of the strides' product, got "
@@ -340,9 +331,6 @@ class TrainConfig:
       "semantic_tokens", semantic.safetensors); random ones if empty.
     codec_weights: for SoundStorm and AudioLM, the codec that turns evaluation
       samples into audio; no samples are written without it.
-    voice_change_prob: for SoundStorm, the chance that an example is trained on
-      in another voice (`voices.py`); 0, as in the paper, leaves it alone.
-      Needs `codec_weights` of a codec with `source_filter`.
     codebook_start_batches: for SoundStorm, how many batches to count codes in,
       to start from them and the codec's codebooks (`soundstorm_start.py`); 0,
       as in the paper, starts at random.
@@ -360,7 +348,6 @@ class TrainConfig:
   max_skipped_in_a_row: int = 10
   start: str = ""
   codec_weights: str = ""
-  voice_change_prob: float = 0.0
   codebook_start_batches: int = 0
   mesh: MeshConfig = MeshConfig()
   data: DataConfig = DataConfig()
@@ -386,7 +373,6 @@ class TrainConfig:
     )
     if self.task not in tasks:
       raise ValueError(f"task must be one of {tasks}, got {self.task!r}")
-    within("voice_change_prob", self.voice_change_prob, 0.0, 1.0)
     for name in (
       "steps",
       "batch_size",

@@ -8,7 +8,6 @@ Axis letters: B batch, N samples, F spectral frames, W window, K bins, M mels.
 
 import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
@@ -90,45 +89,9 @@ def frame(
   )
 
 
-def interpolate(
-  x: Float[Array, "B *X"], places: Float[Array, "B P"], *, axis: int
-) -> Float[Array, "B *Y"]:
-  """Each row's values at its places, between neighbours linearly.
-
-  Args:
-    x: values.
-    places: along `axis`; outside of it stand the first and the last value.
-    axis: of a row, 0 or -1, the last; it has P entries in the result.
-  """
-
-  def one(x, places):
-    last = x.shape[axis] - 1
-    places = jnp.clip(places, 0, last)
-    low = jnp.floor(places).astype(jnp.int32)
-    weight = places - low
-    if axis == 0:
-      weight = weight[:, None]
-    lower = jnp.take(x, low, axis=axis)
-    upper = jnp.take(x, jnp.minimum(low + 1, last), axis=axis)
-    return lower + weight * (upper - lower)
-
-  return jax.vmap(one)(x, places)
-
-
-def half_waves(count: int, points: int) -> Float[np.ndarray, "W P"]:
-  """Cosines with 1, 2, ... `count` half waves over all points."""
-  waves = np.arange(1, count + 1)[:, None]
-  return np.cos(np.pi * waves * np.arange(points) / (points - 1))
-
-
 def hann(window: int) -> Float[np.ndarray, "W"]:
   """The periodic Hann window, in double precision."""
   return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-
-
-def power(spectrum: Complex[Array, "..."]) -> Float[Array, "..."]:
-  """Squared magnitudes, with a gradient at zero."""
-  return jnp.square(spectrum.real) + jnp.square(spectrum.imag)
 
 
 def stft(
@@ -148,8 +111,10 @@ def magnitudes(
   change their size.
   """
   spectrum = stft(audio, window=window, hop=hop) * (2.0 / window)
-  # The square root has no finite gradient at zero, and silence is common.
-  return jnp.sqrt(power(spectrum) + 1e-12)
+  # Neither the absolute value nor the square root has a finite gradient at
+  # zero, and silence is common.
+  power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+  return jnp.sqrt(power + 1e-12)
 
 
 def mel_spectrogram(

@@ -6,20 +6,14 @@ nothing it cannot give back: each block has three residual units with dilations
 mirrors it. The quantizer between them is in `quantizer.py`; `codec.py` puts the
 three together for inference.
 
-With `source_filter`, which is not in the paper, the encoder and the decoder are
-those of `source_filter.py`: what a few CPU hours allow.
-
 Axis letters: B batch, N samples, T frames, C channels, D latent width.
 """
-
-import functools
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from soundstorm_jax.config import SoundStreamConfig
-from soundstorm_jax.models import source_filter
 from soundstorm_jax.models.convolutions import (
   CausalConv,
   Downsample,
@@ -80,13 +74,8 @@ class SoundStream(nn.Module):
   config: SoundStreamConfig
 
   def setup(self):
-    config = self.config
-    if config.source_filter:
-      self.encoder = functools.partial(source_filter.analyse, config)
-      self.decoder = source_filter.SourceFilterDecoder(config)
-    else:
-      self.encoder = Encoder(config)
-      self.decoder = Decoder(config)
+    self.encoder = Encoder(self.config)
+    self.decoder = Decoder(self.config)
 
   def encode(self, audio: Float[Array, "B N"]) -> Float[Array, "B T D"]:
     if audio.shape[1] % self.config.hop:
