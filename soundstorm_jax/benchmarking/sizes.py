@@ -58,7 +58,8 @@ def _stages(
 
 # As in configs/tiny.py and librilight.py, soundstream.py, audiolm_coarse.py and
 # audiolm_fine.py. At "small", SoundStorm has the width and depth of AudioLM's
-# stages; configs/small.py has more.
+# stages, of which configs/small.py has more, and the codec half the channels of
+# the paper's.
 SIZES = {
   "tiny": Size(
     SoundStormConfig(
@@ -84,7 +85,7 @@ SIZES = {
         dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
       ),
     ),
-    SoundStreamConfig(source_filter=True, dim=50, decoder_channels=256),
+    SoundStreamConfig(),
     _stages(
       TransformerConfig(
         dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False

@@ -12,7 +12,6 @@ network of Lyra V2) takes 16 samples at once and has a tenth of the weights.
 Axis letters: B batch, N samples, T frames, C channels, D latent width.
 """
 
-import functools
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -20,7 +19,6 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from soundstorm_jax.config import SoundStreamConfig
-from soundstorm_jax.models import source_filter
 from soundstorm_jax.models.convolutions import (
   CausalConv,
   Downsample,
@@ -137,13 +135,8 @@ class SoundStream(nn.Module):
   config: SoundStreamConfig
 
   def setup(self):
-    config = self.config
-    if config.source_filter:
-      self.encoder = functools.partial(source_filter.analyse, config)
-      self.decoder = source_filter.SourceFilterDecoder(config)
-    else:
-      self.encoder = Encoder(config)
-      self.decoder = Decoder(config)
+    self.encoder = Encoder(self.config)
+    self.decoder = Decoder(self.config)
 
   def encode(self, audio: Float[Array, "B N"]) -> Float[Array, "B T D"]:
     if audio.shape[1] % self.config.hop:

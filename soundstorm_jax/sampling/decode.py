@@ -17,9 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
 from soundstorm_jax.config import SamplerConfig
-from soundstorm_jax.models import quantizer
 from soundstorm_jax.sampling import maskgit
-from soundstorm_jax.sampling.likeness import match_prompt
 from soundstorm_jax.sampling.schedule import Plan, cosine_plan
 
 LogitsFn = Callable[
@@ -36,7 +34,6 @@ def decode(
   keys: Key[Array, " B"],
   codes: int,
   config: SamplerConfig,
-  codebooks: Float[Array, "Q V C"] | None = None,
 ) -> Int[Array, "B T Q"]:
   """Decodes the frames after each row's prompt.
 
@@ -52,16 +49,13 @@ def decode(
     codes: V, the number of codes, and the mask's id.
     config: iterations per level, temperatures. `guidance_scale` is not read:
       guidance is a matter of the logits (`guided_logits_fn`).
-    codebooks: of the codec; read, and needed, where `config.settle` is
-      "nearest" or with `config.prompt_match`.
 
   Returns:
     The prompt, followed by what was decoded, followed by zeros beyond `length`.
 
   Raises:
-    ValueError: the levels of `prompt` and `config.iterations` differ, the
-      codebooks are needed and not there or of other sizes, or the keys are
-      not threefry keys (other generators' draws depend on the batch).
+    ValueError: the levels of `prompt` and `config.iterations` differ, or the
+      keys are not threefry keys (other generators' draws depend on the batch).
   """
   _, frames, levels = prompt.shape
   if levels != len(config.iterations):
@@ -70,9 +64,6 @@ def decode(
       f"levels, got {config.iterations}"
     )
   check_keys(keys)
-  nearest = config.settle == "nearest"
-  if nearest or config.prompt_match:
-    _check_codebooks(codebooks, levels=levels, codes=codes)
   frame = jnp.arange(frames)
   within = frame < length[:, None]
   wanted = within & (frame >= prompt_length[:, None])
@@ -80,11 +71,7 @@ def decode(
   tokens = jnp.where(wanted[:, :, None], codes, prompt)
   tokens = jnp.where(within[:, :, None], tokens, 0)
 
-  passed = config.passed_levels
-  rest = passed < levels
-
-  def run_pass(carry, step: Plan):
-    tokens, expected = carry
+  def run_pass(tokens, step: Plan):
     logits = logits_fn(tokens, step.level)
     known = lax.dynamic_index_in_dim(tokens, step.level, 2, keepdims=False)
     masked = wanted & (known == codes)
@@ -108,57 +95,17 @@ def decode(
         choice_temperature=config.choice_temperature,
       )
 
+    # A branch and not a selection: most passes are a level's last, and those
+    # need no noise.
     with jax.named_scope("settle"):
-      if nearest:
-        result, vectors = maskgit.nearest_step(
-          logits,
-          known,
-          masked=masked,
-          initial=initial,
-          codebook=codebooks[step.level],
-          mask_ratio=step.mask_ratio,
-          final=step.final,
-        )
-        if rest:
-          # As it was when its code was settled.
-          expected = jnp.where(masked[..., None], vectors, expected)
-      else:
-        # A branch and not a selection: most passes are a level's last, and
-        # those need no noise.
-        result = lax.cond(step.final, settle, sample)
+      result = lax.cond(step.final, settle, sample)
     settled = jnp.where(result.masked, codes, result.tokens)
     tokens = lax.dynamic_update_index_in_dim(tokens, settled, step.level, 2)
-    return (tokens, expected), None
+    return tokens, None
 
-  plan = jax.tree.map(jnp.asarray, cosine_plan(config.iterations[:passed]))
-  # Kept only where levels without a pass need it.
-  expected = jnp.zeros((*tokens.shape[:2], codebooks.shape[2]) if rest else ())
-  (tokens, expected), _ = lax.scan(run_pass, (tokens, expected), plan)
-  if rest:
-    last = codebooks[passed - 1][tokens[:, :, passed - 1]]
-    told = quantizer.quantize(expected - last, codebooks[passed:]).codes
-    told = jnp.where(wanted[:, :, None], told, tokens[:, :, passed:])
-    tokens = tokens.at[:, :, passed:].set(told)
-  if config.prompt_match:
-    tokens = match_prompt(
-      tokens,
-      prompt_length=prompt_length,
-      length=length,
-      codebooks=codebooks,
-      strength=config.prompt_match,
-    )
+  plan = jax.tree.map(jnp.asarray, cosine_plan(config.iterations))
+  tokens, _ = lax.scan(run_pass, tokens, plan)
   return tokens
-
-
-def _check_codebooks(
-  codebooks: Float[Array, "Q V C"] | None, *, levels: int, codes: int
-) -> None:
-  shape = None if codebooks is None else codebooks.shape[:2]
-  if shape != (levels, codes):
-    raise ValueError(
-      "settle='nearest' and prompt_match need codebooks of "
-      f"{levels} levels and {codes} codes, got {shape}"
-    )
 
 
 def check_keys(keys: Key[Array, "*B"]) -> None:

@@ -9,10 +9,7 @@ Noise is drawn per row, from the row's own key, and per frame by its position.
 So a row's tokens depend neither on the rows around it nor on the padding after
 it (given equal logits).
 
-A network that is not sure of any code adds noise by whichever it takes. For it
-there is a step that draws nothing (`nearest_step`).
-
-Axes: B batch, T frames, V codes, C width of their vectors.
+Axes: B batch, T frames, V codes.
 """
 
 from typing import NamedTuple
@@ -21,7 +18,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from soundstorm_jax.models.quantizer import nearest
 from soundstorm_jax.sampling.schedule import masked_count
 
 
@@ -110,34 +106,10 @@ def sample_step(
   log_probability = jnp.take_along_axis(logits, sampled[..., None], axis=-1)
   log_probability = log_probability[..., 0] - jax.nn.logsumexp(logits, axis=-1)
   confidence = log_probability + choice_temperature * noise_ratio * noise.choice
-  return _keep_surest(
-    sampled,
-    tokens,
-    masked=masked,
-    confidence=confidence,
-    initial=initial,
-    mask_ratio=mask_ratio,
-    final=jnp.zeros((), bool),
-  )
-
-
-def _keep_surest(
-  taken: Int[Array, "B T"],
-  tokens: Int[Array, "B T"],
-  *,
-  masked: Bool[Array, "B T"],
-  confidence: Float[Array, "B T"],
-  initial: Int[Array, " B"],
-  mask_ratio: Float[Array, ""],
-  final: Bool[Array, ""],
-) -> Step:
-  """Takes the codes of the masked frames, but for the least sure of them."""
   confidence = jnp.where(masked, confidence, jnp.inf)
-  count = masked_count(
-    initial, masked.sum(-1), mask_ratio=mask_ratio, final=final
-  )
+  count = masked_count(initial, masked.sum(-1), mask_ratio=mask_ratio)
   return Step(
-    tokens=jnp.where(masked, taken, tokens),
+    tokens=jnp.where(masked, sampled, tokens),
     masked=masked & lowest(confidence, count),
   )
 
@@ -159,47 +131,3 @@ def greedy_step(
   return Step(
     tokens=jnp.where(masked, best, tokens), masked=jnp.zeros_like(masked)
   )
-
-
-def nearest_step(
-  logits: Float[Array, "B T V"],
-  tokens: Int[Array, "B T"],
-  *,
-  masked: Bool[Array, "B T"],
-  initial: Int[Array, " B"],
-  codebook: Float[Array, "V C"],
-  mask_ratio: Float[Array, ""],
-  final: Bool[Array, ""],
-) -> tuple[Step, Float[Array, "B T C"]]:
-  """A step that takes the codes of least squared error, and keeps the surest.
-
-  Not in the paper. The code whose vector is nearest to the one that is expected
-  has the least expected squared error; the surest frames are those whose
-  vectors vary least under the predictions.
-
-  Args:
-    logits: predictions for this level.
-    tokens: this level's tokens.
-    masked: the frames to predict; the others keep their token.
-    initial: masked frames per row when the level began.
-    codebook: vectors of this level's codes.
-    mask_ratio: the share of `initial` to leave masked (`Plan`).
-    final: the level's last step, which leaves none.
-
-  Returns:
-    The step, and the vectors that are expected at all frames.
-  """
-  odds = jax.nn.softmax(logits.astype(jnp.float32))
-  expected = odds @ codebook
-  square = odds @ jnp.sum(jnp.square(codebook), axis=-1)
-  variance = square - jnp.sum(jnp.square(expected), axis=-1)
-  step = _keep_surest(
-    nearest(expected, codebook).astype(tokens.dtype),
-    tokens,
-    masked=masked,
-    confidence=-variance,
-    initial=initial,
-    mask_ratio=mask_ratio,
-    final=final,
-  )
-  return step, expected

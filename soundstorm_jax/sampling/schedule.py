@@ -66,9 +66,8 @@ def masked_count(
   unknown: Int[Array, " B"],
   *,
   mask_ratio: Float[Array, ""],
-  final: Bool[Array, ""],
 ) -> Int[Array, " B"]:
-  """How many tokens of a level stay masked after a pass.
+  """How many tokens of a level stay masked after a pass that is not its last.
 
   floor(initial * mask_ratio), in float32, but at least 1, so that the greedy
   last pass has something to do, and at most unknown - 1, so that every pass
@@ -79,8 +78,7 @@ def masked_count(
     initial: masked tokens when the level began; prompt and padding not counted.
     unknown: tokens masked now.
     mask_ratio: of this pass, from the plan.
-    final: whether this is the level's last pass.
   """
   count = jnp.floor(initial * mask_ratio).astype(jnp.int32)
   count = jnp.maximum(jnp.minimum(count, unknown - 1), 1)
-  return jnp.where(final | (unknown == 0), 0, count)
+  return jnp.where(unknown == 0, 0, count)

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Int, Key
 
 from soundstorm_jax.config import SamplerConfig, SoundStormConfig
 from soundstorm_jax.models.soundstorm import SoundStorm
@@ -20,7 +20,6 @@ def make_sampler(
   model: SoundStormConfig,
   sampler: SamplerConfig,
   *,
-  codebooks: Float[Array, "Q V C"] | None = None,
   int8: bool = False,
 ) -> Callable[..., Int[Array, "B T Q"]]:
   """Makes the compiled sampler of a network.
@@ -28,7 +27,6 @@ def make_sampler(
   Args:
     model: the network's config.
     sampler: iterations, temperatures, guidance.
-    codebooks: see `decode`.
     int8: the Conformer's products are of integers; the parameters must be
       those of `int8.quantize_params`.
 
@@ -106,7 +104,6 @@ def make_sampler(
       keys=keys,
       codes=model.codes,
       config=sampler,
-      codebooks=codebooks,
     )
 
   return sample

@@ -12,8 +12,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from soundstorm_jax.features import interpolate
-
 
 def random_factor(
   key: Key[Array, ""], rows: int, *, largest: float
@@ -32,7 +30,7 @@ def scale_frequencies(
   would come from above the last bin is that of the last bin.
   """
   bins = jnp.arange(spectrum.shape[-1])
-  return interpolate(spectrum, bins / factor[:, None], axis=-1)
+  return _interpolate(spectrum, bins / factor[:, None], axis=-1)
 
 
 def change_tempo(
@@ -40,7 +38,7 @@ def change_tempo(
 ) -> Float[Array, "B P M"]:
   """Frame p comes from place factor * p, between frames linearly."""
   places = jnp.arange(frames.shape[1])
-  return interpolate(frames, places * factor[:, None], axis=0)
+  return _interpolate(frames, places * factor[:, None], axis=0)
 
 
 def change_tempo_of_labels(
@@ -76,3 +74,28 @@ def mel_mask(
   channels = jnp.arange(mels)
   hidden = (channels >= starts) & (channels < starts + widths)
   return hidden.any(axis=1)
+
+
+def _interpolate(
+  x: Float[Array, "B *X"], places: Float[Array, "B P"], *, axis: int
+) -> Float[Array, "B *Y"]:
+  """Each row's values at its places, between neighbours linearly.
+
+  Args:
+    x: values.
+    places: along `axis`; outside of it stand the first and the last value.
+    axis: of a row, 0 or -1, the last; it has P entries in the result.
+  """
+
+  def one(x, places):
+    last = x.shape[axis] - 1
+    places = jnp.clip(places, 0, last)
+    low = jnp.floor(places).astype(jnp.int32)
+    weight = places - low
+    if axis == 0:
+      weight = weight[:, None]
+    lower = jnp.take(x, low, axis=axis)
+    upper = jnp.take(x, jnp.minimum(low + 1, last), axis=axis)
+    return lower + weight * (upper - lower)
+
+  return jax.vmap(one)(x, places)

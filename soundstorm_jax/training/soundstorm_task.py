@@ -29,7 +29,6 @@ from soundstorm_jax.training.audible import load_codec, write_speech
 from soundstorm_jax.training.metrics import Mean, Metrics
 from soundstorm_jax.training.state import TrainState, new_state
 from soundstorm_jax.training.step import descend
-from soundstorm_jax.training.voices import change_voices
 
 
 class SoundStormTask:
@@ -40,8 +39,8 @@ class SoundStormTask:
 
   Raises:
     ValueError: at construction, the sampler's levels are not the model's, or
-      the codec's weights are missing, or are of something else, have too few
-      levels or codes, or cannot change voices.
+      the codec's weights are missing, or are of something else, or have too
+      few levels or codes.
   """
 
   def __init__(self, config: TrainConfig):
@@ -51,28 +50,18 @@ class SoundStormTask:
       config.optimizer, config.steps
     )
     self._sampler = None
-    for name in ("codebook_start_batches", "voice_change_prob"):
-      if getattr(config, name) and not config.codec_weights:
-        raise ValueError(
-          f"{name}={getattr(config, name)} needs the codec of the tokens: set "
-          "codec_weights"
-        )
-    uses_codec = (
-      config.sample_every
-      or config.codebook_start_batches
-      or config.voice_change_prob
-    )
+    if config.codebook_start_batches and not config.codec_weights:
+      raise ValueError(
+        f"codebook_start_batches={config.codebook_start_batches} needs the "
+        "codec of the tokens: set codec_weights"
+      )
+    uses_codec = config.sample_every or config.codebook_start_batches
     if uses_codec and config.codec_weights:
       self._codec = load_codec(
         config.codec_weights,
         levels=config.soundstorm.levels,
         codes=config.soundstorm.codes,
       )
-      if config.voice_change_prob and not self._codec.config.source_filter:
-        raise ValueError(
-          f"voice_change_prob={config.voice_change_prob} needs a codec with "
-          f"source_filter, and {config.codec_weights} has none"
-        )
       if config.sample_every:
         self._sampler = make_sampler(config.soundstorm, config.sampler)
 
@@ -117,12 +106,7 @@ class SoundStormTask:
     self, state: TrainState, batch: dict[str, Array], key: Key[Array, ""]
   ) -> tuple[TrainState, Metrics]:
     """One step; see `training.task`."""
-    mask_key, dropout_key, voice_key = jax.random.split(key, 3)
-    if share := self._config.voice_change_prob:
-      acoustic = change_voices(
-        batch["acoustic"], codec=self._codec, key=voice_key, share=share
-      )
-      batch = batch | {"acoustic": acoustic}
+    mask_key, dropout_key = jax.random.split(key)
     # Drawn for the whole batch at once, whatever it is cut into.
     mask = self._draw(mask_key, batch)
     rows = jnp.arange(batch["valid"].shape[0])

@@ -9,7 +9,6 @@ import pytest
 
 from soundstorm_jax.config import SamplerConfig
 from soundstorm_jax.sampling.decode import decode, guided_logits_fn
-from soundstorm_jax.sampling.likeness import match_prompt
 from tests.sampling import reference
 
 B, T, Q, V = 5, 12, 3, 6
@@ -52,9 +51,6 @@ def oracle(tokens, level):
   return 50.0 * jax.nn.one_hot(truth[: tokens.shape[0]], V)
 
 
-CODEBOOKS = _rng.normal(size=(Q, V, 2)).astype(np.float32)
-
-
 @functools.partial(jax.jit, static_argnames=("logits_fn", "config"))
 def run(logits_fn, prompt, prompt_length, length, keys, config=CONFIG):
   return decode(
@@ -65,7 +61,6 @@ def run(logits_fn, prompt, prompt_length, length, keys, config=CONFIG):
     keys=keys,
     codes=V,
     config=config,
-    codebooks=jnp.asarray(CODEBOOKS),
   )
 
 
@@ -93,10 +88,6 @@ def test_prompt_survives_a_network_that_disagrees():
     SamplerConfig(
       iterations=(4, 1, 2), temperature=0.6, choice_temperature=0.0
     ),
-    SamplerConfig(iterations=(4, 1, 2), settle="nearest"),
-    SamplerConfig(iterations=(1, 0, 0), settle="nearest"),
-    SamplerConfig(iterations=(4, 2, 0), settle="nearest"),
-    SamplerConfig(iterations=(4, 0, 0), settle="nearest"),
   ],
 )
 def test_whole_decode_equals_the_reference(config):
@@ -112,7 +103,6 @@ def test_whole_decode_equals_the_reference(config):
       iterations=config.iterations,
       temperature=config.temperature,
       choice_temperature=config.choice_temperature,
-      codebooks=CODEBOOKS if config.settle == "nearest" else None,
     )
     np.testing.assert_array_equal(tokens[row], expected)
 
@@ -211,37 +201,8 @@ def test_refuses_levels_without_iterations_and_other_generators():
   keys = jax.random.split(jax.random.key(0, impl="rbg"), B)
   with pytest.raises(ValueError, match="threefry2x32 keys, got rbg"):
     decode(network, keys=keys, config=CONFIG, **arguments)
-  nearest = SamplerConfig(iterations=(2, 1, 1), settle="nearest")
-  matched = SamplerConfig(iterations=(2, 1, 1), prompt_match=0.8)
-  for config in (nearest, matched):
-    for books, got in (
-      (None, "None"),
-      (jnp.zeros((Q, V - 1, 2)), r"\(3, 5\)"),
-    ):
-      with pytest.raises(ValueError, match=f"3 levels and 6 codes, got {got}"):
-        decode(network, keys=KEYS, config=config, codebooks=books, **arguments)
 
 
-def test_prompt_match_comes_last():
-  config = SamplerConfig(iterations=(4, 1, 2), prompt_match=0.8)
-  arguments = (network, TRUTH, PROMPT_LENGTH, LENGTH, KEYS)
-  tokens = run(*arguments, config=config)
-  plain = run(*arguments, config=SamplerConfig(iterations=(4, 1, 2)))
-  expected = match_prompt(
-    plain,
-    prompt_length=PROMPT_LENGTH,
-    length=LENGTH,
-    codebooks=jnp.asarray(CODEBOOKS),
-    strength=0.8,
-  )
-  np.testing.assert_array_equal(tokens, expected)
-  assert (np.asarray(tokens) != np.asarray(plain)).any()
-
-
-def test_only_the_finest_levels_can_be_without_a_pass():
-  for iterations in ((0, 1, 1), (1, 0, 1), (0, 0, 0)):
-    with pytest.raises(ValueError, match="at the finest levels alone"):
-      SamplerConfig(iterations=iterations, settle="nearest")
+def test_no_level_can_be_without_a_pass():
   with pytest.raises(ValueError, match="iterations must be at least 1, got 0"):
     SamplerConfig(iterations=(1, 0, 0))
-  assert SamplerConfig(iterations=(2, 1, 0), settle="nearest").passes == 3

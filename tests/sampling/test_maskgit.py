@@ -70,46 +70,6 @@ def test_steps_equal_the_reference(temperature, choice_temperature):
   )
 
 
-def test_nearest_steps_take_what_is_expected_and_keep_the_surest():
-  """A level of 3 steps, against expectations one by one."""
-  plan = cosine_plan((3,))
-  rng = np.random.default_rng(0)
-  codebook = rng.normal(size=(V, 3)).astype(np.float32)
-  tokens = rng.integers(V, size=(B, T)).astype(np.int32)
-  masked = rng.random((B, T)) < 0.7
-  initial = masked.sum(-1)
-  for step in range(3):
-    logits = 3 * rng.normal(size=(B, T, V)).astype(np.float32)
-    result, vectors = maskgit.nearest_step(
-      jnp.asarray(logits),
-      jnp.asarray(tokens),
-      masked=jnp.asarray(masked),
-      initial=jnp.asarray(initial),
-      codebook=jnp.asarray(codebook),
-      mask_ratio=jnp.asarray(plan.mask_ratio[step]),
-      final=jnp.asarray(plan.final[step]),
-    )
-    expected, still = tokens.copy(), np.zeros_like(masked)
-    for row in range(B):
-      expected[row], still[row], means = reference.nearest_step(
-        logits[row],
-        tokens[row],
-        masked=masked[row],
-        initial=initial[row],
-        codebook=codebook,
-        step=step,
-        steps=3,
-      )
-      for t, mean in means.items():
-        np.testing.assert_allclose(vectors[row, t], mean, atol=1e-5)
-    np.testing.assert_array_equal(result.tokens, expected)
-    np.testing.assert_array_equal(result.masked, still)
-    # Not just the likeliest in other words.
-    assert (expected != logits.argmax(-1))[masked].any()
-    tokens, masked = np.asarray(result.tokens), np.asarray(result.masked)
-  assert not masked.any()
-
-
 def test_rank_marks_exactly_the_count_despite_ties():
   scores = jnp.asarray([[0.0] * 6, [1.0, 0.0, 0.0, 0.0, jnp.inf, -1.0]])
   marked = maskgit.lowest(scores, jnp.asarray([2, 3]))
