@@ -6,9 +6,21 @@
     --output=soundstream.safetensors
 
 Arguments: `paper` (16 kHz, 32 channels, adversarial from the start, for an
-accelerator), `24khz` (the dialogue codec's rate, stride 480) and `tiny` (for
-trying out). Audio is read from a folder, in LibriSpeech's layout or
-SPEAKER/FILE.
+accelerator), `24khz` (the dialogue codec's rate, stride 480), `light` (the
+shipped weights: 1.3M parameters, taught by another codec) and `tiny` (to try
+out). Audio is read from a folder, in LibriSpeech's layout or SPEAKER/FILE.
+
+`light` needs a teacher, for one Google's SoundStream in Lyra V2:
+
+  python -m soundstorm_jax.import_lyra --model=lyra/model_coeffs \\
+    --refit=LibriSpeech/dev-clean --output=teacher.safetensors
+  python -m soundstorm_jax.train --config=configs/soundstream.py:light \\
+    --workdir=runs/codec --config.data.path=LibriSpeech/dev-clean \\
+    --config.codec_training.teacher=teacher.safetensors
+
+What it learns is the teacher's latents and speech, never its weights. At first
+the target is the teacher's speech alone and its complex spectrum, for which the
+phases must be right; then, by the discriminators too, half of it is recordings.
 """
 
 import dataclasses
@@ -40,6 +52,57 @@ PAPER = TrainConfig(
   ),
 )
 
+# What a few CPU hours allow.
+LIGHT = TrainConfig(
+  task="soundstream",
+  steps=40_000,
+  batch_size=6,
+  log_every=100,
+  eval_every=2000,
+  save_every=1000,
+  data=DataConfig(
+    window_seconds=1.0,
+    held_out_speakers=("1272", "2035", "2412", "422"),
+    eval_batches=4,
+    workers=1,
+    cache=True,
+  ),
+  optimizer=OptimizerConfig(
+    lr=4e-3,
+    warmup_steps=50,
+    final_lr_ratio=0.05,
+    b1=0.9,
+    b2=0.99,
+    weight_decay=0.0,
+    # Losses that sum six windows have gradients of some hundreds.
+    clip_norm=1e4,
+    ema_decay=0.998,
+    muon=True,
+  ),
+  soundstream=SoundStreamConfig(
+    patch=16,
+    strides=(5, 2, 2),
+    encoder_channels=64,
+    decoder_channels=64,
+    dim=64,
+    separable=True,
+    group_width=64,
+    activation="leaky_relu",
+  ),
+  codec_training=CodecTrainingConfig(
+    spectrum_weight=100.0,
+    mel_start=25_000,
+    adversarial_start=25_000,
+    light_discriminators=True,
+    discriminator_channels=96,
+    discriminator_lr=3e-4,
+    # The teacher's, with which tokens made by it stay valid.
+    codebook_decay=1.0,
+    dead_code_threshold=0.0,
+    commitment_weight=0.0,
+  ),
+)
+
 # Two CPU cores, a minute: it shows that it works, and sounds of nothing.
 TINY = TrainConfig(
   task="soundstream",
@@ -67,8 +130,10 @@ def get_config(arg: str = "paper") -> ConfigDict:
       PAPER.soundstream, sample_rate=24_000, strides=(2, 5, 6, 8)
     )
     config = dataclasses.replace(PAPER, soundstream=codec)
+  elif arg == "light":
+    config = LIGHT
   elif arg == "tiny":
     config = TINY
   else:
-    raise ValueError(f"arg must be paper, 24khz or tiny, got {arg!r}")
+    raise ValueError(f"arg must be paper, 24khz, light or tiny, got {arg!r}")
   return ConfigDict(to_mapping(config))

@@ -5,12 +5,10 @@ The library sees only these dataclasses. A program reads a config file into an
 `from_mapping`, which refuses unknown keys, so that a misspelt setting is an
 error and not silence.
 
-Numbers with a section or table are from SoundStorm (arXiv 2305.09636) and
-SoundStream (arXiv 2107.03312).
+Numbers with a section or table are from SoundStorm (arXiv 2305.09636).
 """
 
 import dataclasses
-import math
 
 # Whoever reads a config finds all that belongs to it here.
 from soundstorm_jax.config_audiolm import (
@@ -22,7 +20,6 @@ from soundstorm_jax.config_audiolm import (
 from soundstorm_jax.config_base import (
   ConformerConfig,
   at_least,
-  check_dtype,
   from_mapping,
   to_mapping,
   within,
@@ -32,6 +29,10 @@ from soundstorm_jax.config_semantic import (
   SemanticEncoderConfig,
   SemanticTrainingConfig,
   WhisperConfig,
+)
+from soundstorm_jax.config_soundstream import (
+  CodecTrainingConfig,
+  SoundStreamConfig,
 )
 
 __all__ = [
@@ -80,162 +81,6 @@ class SoundStormConfig:
   def null_semantic_id(self) -> int:
     """The id that stands for dropped conditioning."""
     return self.semantic_vocab
-
-
-ACTIVATIONS = ("elu", "leaky_relu")
-
-
-@dataclasses.dataclass(frozen=True)
-class SoundStreamConfig:
-  """The codec (SoundStream section III); 16 kHz, 50 frames/s by default.
-
-  Attributes:
-    sample_rate: in Hz.
-    strides: of the encoder's blocks; the decoder's are their mirror image.
-    encoder_channels: of its first block; each doubles them.
-    decoder_channels: of its last block.
-    dim: width of the latents.
-    levels: of the quantizer.
-    codes: of a level.
-    patch: samples that are one step of the first block. 1 is the paper's, a
-      convolution of 7 at the sample rate; else one of four patches.
-    separable: residual units are depthwise-separable convolutions of 3; the
-      paper's are full ones of 7.
-    group_width: channels of a group, of those convolutions that have groups in
-      a light codec; 0, as in the paper, is no groups.
-    activation: "elu", the paper's, or "leaky_relu" of slope 0.3.
-    dtype: to compute in.
-  """
-
-  sample_rate: int = 16000
-  strides: tuple[int, ...] = (2, 4, 5, 8)
-  encoder_channels: int = 16
-  decoder_channels: int = 16
-  dim: int = 64
-  levels: int = 12
-  codes: int = 1024
-  patch: int = 1
-  separable: bool = False
-  group_width: int = 0
-  activation: str = "elu"
-  dtype: str = "float32"
-
-  def __post_init__(self):
-    for name in (
-      "sample_rate",
-      "encoder_channels",
-      "decoder_channels",
-      "dim",
-      "levels",
-      "patch",
-    ):
-      at_least(name, getattr(self, name), 1)
-    at_least("codes", self.codes, 2)
-    at_least("group_width", self.group_width, 0)
-    if self.group_width:
-      self._check_groups()
-    if self.activation not in ACTIVATIONS:
-      raise ValueError(
-        f"activation must be one of {', '.join(ACTIVATIONS)}, got "
-        f"{self.activation!r}"
-      )
-    if not self.strides:
-      raise ValueError("strides must not be empty")
-    for stride in self.strides:
-      at_least("strides", stride, 1)
-    if self.sample_rate % self.hop:
-      raise ValueError(
-        f"sample_rate must be a multiple of the hop, got {self.sample_rate} "
-        f"and {self.hop}"
-      )
-    check_dtype(self.dtype)
-
-  def _check_groups(self) -> None:
-    """Groups are whole, in all layers that have them."""
-    widest = 2 ** (len(self.strides) - 1)
-    for name in ("encoder_channels", "decoder_channels"):
-      channels = getattr(self, name)
-      if channels % self.group_width:
-        raise ValueError(
-          f"{name} must be a multiple of group_width, {self.group_width}, got "
-          f"{channels}"
-        )
-      groups = channels * widest // self.group_width
-      if self.dim % groups:
-        raise ValueError(
-          f"dim must be a multiple of the {groups} groups of {name} in the "
-          f"widest block, got {self.dim}"
-        )
-
-  @property
-  def hop(self) -> int:
-    """Samples per frame."""
-    return self.patch * math.prod(self.strides)
-
-  @property
-  def frame_rate(self) -> int:
-    """Frames per second."""
-    return self.sample_rate // self.hop
-
-
-@dataclasses.dataclass(frozen=True)
-class CodecTrainingConfig:
-  """Losses and codebook upkeep of SoundStream (sections III-C to III-E)."""
-
-  adversarial_weight: float = 1.0
-  feature_weight: float = 100.0
-  mel_weight: float = 1.0
-  # L1 between samples. The paper has none (0); it gives a short training run
-  # the phase that the discriminators would take far longer to teach.
-  waveform_weight: float = 0.0
-  # The discriminators join after this many steps: the paper starts at once,
-  # which costs most of the time while the output is still noise.
-  adversarial_start: int = 0
-  light_discriminators: bool = False
-  discriminator_channels: int = 32
-  discriminator_lr: float = 1e-4
-  codebook_decay: float = 0.99
-  # A code whose moving count falls below this is replaced (section III-C).
-  dead_code_threshold: float = 2.0
-  commitment_weight: float = 0.25
-  quantizer_dropout: bool = True
-  # Until this step latents pass unquantized, and k-means waits. The paper
-  # starts at once (0); small batches track a young encoder too slowly.
-  quantizer_start: int = 0
-  # Batches to draw before the first step, for k-means to start from. The
-  # paper's takes the first step's (0).
-  start_batches: int = 0
-  # Another codec's weights, whose latents and speech are learnt from; the paper
-  # has none. Its codebooks are taken, and stay if `codebook_decay` is 1.
-  teacher: str = ""
-  # Of the encoder's distance to the teacher's latents.
-  latent_weight: float = 1.0
-  # The share of the examples whose decoder hears the teacher's latents instead
-  # of the encoder's, and of those whose target is the teacher's speech instead
-  # of the recording.
-  teacher_latents: float = 1.0
-  teacher_speech: float = 1.0
-  # L1 between compressed complex spectra (`codec_losses.spectrum_loss`).
-  spectrum_weight: float = 0.0
-
-  def __post_init__(self):
-    for name in ("codebook_decay", "teacher_latents", "teacher_speech"):
-      within(name, getattr(self, name), 0.0, 1.0)
-    for name in (
-      "latent_weight",
-      "spectrum_weight",
-      "adversarial_weight",
-      "feature_weight",
-      "mel_weight",
-      "waveform_weight",
-      "adversarial_start",
-      "commitment_weight",
-      "quantizer_start",
-      "start_batches",
-      "dead_code_threshold",
-    ):
-      at_least(name, getattr(self, name), 0)
-    at_least("discriminator_channels", self.discriminator_channels, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -304,7 +149,11 @@ class SamplerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-  """AdamW with linear warm-up, then a cosine to `final_lr_ratio * lr`."""
+  """AdamW with linear warm-up, then a cosine to `final_lr_ratio * lr`.
+
+  With `muon`, for the codec alone, the kernels of its convolutions are stepped
+  by Muon, and the rest by AdamW at half the rate.
+  """
 
   lr: float = 3e-4
   warmup_steps: int = 1000
@@ -315,6 +164,7 @@ class OptimizerConfig:
   clip_norm: float = 1.0
   ema_decay: float = 0.999
   accumulate: int = 1
+  muon: bool = False
 
   def __post_init__(self):
     if not self.lr > 0:
@@ -457,6 +307,10 @@ class TrainConfig:
       "semantic_tokens",
     ):
       raise ValueError(f"task {self.task!r} takes no start, got {self.start!r}")
+    if self.optimizer.muon and self.task != "soundstream":
+      raise ValueError(
+        f"optimizer.muon is for task 'soundstream', got {self.task!r}"
+      )
     at_least("sample_every", self.sample_every, 0)
     at_least("codebook_start_batches", self.codebook_start_batches, 0)
     if self.batch_size % self.optimizer.accumulate:

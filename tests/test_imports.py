@@ -19,7 +19,13 @@ _ALL_CODE = [
 
 # A part may import its own layer and those below, never one above.
 _LAYERS = (
-  {"config", "config_audiolm", "config_base", "config_semantic"},
+  {
+    "config",
+    "config_audiolm",
+    "config_base",
+    "config_semantic",
+    "config_soundstream",
+  },
   {"features", "flattening", "models", "parallel"},
   {"masking", "sampling"},
   {"data", "evaluation", "tokenizers", "training", "weights"},

@@ -1,4 +1,8 @@
-"""AdamW with linear warm-up and a cosine, clipping, and averaged parameters."""
+"""AdamW with linear warm-up and a cosine, clipping, and averaged parameters.
+
+Convolutions can have Muon instead (K. Jordan and others, 2024): momentum whose
+matrices are made orthogonal.
+"""
 
 from typing import Any, NamedTuple
 
@@ -6,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
+from optax import contrib
 
 from soundstorm_jax.config import OptimizerConfig
 
@@ -32,20 +37,45 @@ def _decays(params: Any) -> Any:
   return jax.tree_util.tree_map_with_path(decays, params)
 
 
+def _convolutions(params: Any) -> Any:
+  """Kernels (steps, in, out) as matrices of (steps * in, out); not depthwise
+  ones, nor those from or to a single channel, which have no such matrix."""
+
+  def matrix(leaf: Array) -> contrib.MuonDimensionNumbers | None:
+    if leaf.ndim == 3 and min(leaf.shape[1:]) > 1:
+      return contrib.MuonDimensionNumbers((0, 1), (2,))
+    return None
+
+  return jax.tree.map(matrix, params)
+
+
 def make_optimizer(
   config: OptimizerConfig, steps: int
 ) -> optax.GradientTransformation:
   """The optimizer of a run of `steps` steps."""
-  return optax.chain(
-    optax.clip_by_global_norm(config.clip_norm),
-    optax.adamw(
-      learning_rate(config, steps),
+  rate = learning_rate(config, steps)
+  if config.muon:
+    descent = contrib.muon(
+      rate,
+      beta=config.b1,
+      weight_decay=config.weight_decay,
+      weight_decay_mask=_decays,
+      adam_learning_rate=lambda step: 0.5 * rate(step),
+      adam_b1=config.b1,
+      adam_b2=config.b2,
+      muon_weight_dimension_numbers=_convolutions,
+      # Updates as large as AdamW's, so that one rate serves both.
+      consistent_rms=0.2,
+    )
+  else:
+    descent = optax.adamw(
+      rate,
       b1=config.b1,
       b2=config.b2,
       weight_decay=config.weight_decay,
       mask=_decays,
-    ),
-  )
+    )
+  return optax.chain(optax.clip_by_global_norm(config.clip_norm), descent)
 
 
 def update_ema(

@@ -236,7 +236,7 @@ class SoundStreamTask:
       )
       weights = {
         "latents": config.latent_weight,
-        "mel": config.mel_weight,
+        "mel": config.mel_weight * (state.step >= config.mel_start),
         "commitment": config.commitment_weight,
         "waveform": config.waveform_weight,
         "spectrum": config.spectrum_weight,
