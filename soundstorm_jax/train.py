@@ -17,7 +17,6 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import numpy as np
 from absl import app, flags, logging
-from clu import metric_writers
 from jax.sharding import Mesh
 from ml_collections import config_flags
 
@@ -35,6 +34,11 @@ from soundstorm_jax.training.progress import Progress, tell
 from soundstorm_jax.training.state import abstract_state, init_state
 from soundstorm_jax.training.step import compile_eval_step, compile_train_step
 from soundstorm_jax.training.task import StartsFromData, Task
+from soundstorm_jax.training.writer import (
+  MetricWriter,
+  SilentWriter,
+  TensorBoardWriter,
+)
 
 Rows = dict[str, np.ndarray]
 
@@ -180,11 +184,11 @@ def train(
     return _Run(config, task, source, mesh, writer, checkpoints, stop).train()
 
 
-def _make_writer(workdir: str | pathlib.Path) -> metric_writers.MetricWriter:
+def _make_writer(workdir: str | pathlib.Path) -> MetricWriter:
   """TensorBoard files, written by the first host alone."""
   if jax.process_index() > 0:
-    return metric_writers.MultiWriter([])
-  return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(workdir)))
+    return SilentWriter()
+  return TensorBoardWriter(workdir)
 
 
 def _is_due(step: int, *, every: int) -> bool:
@@ -208,7 +212,7 @@ class _Run:
     task: Task,
     source: Source,
     mesh: Mesh,
-    writer: metric_writers.MetricWriter,
+    writer: MetricWriter,
     checkpoints: Checkpoints,
     stop: StopSignal,
   ):

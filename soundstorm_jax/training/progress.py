@@ -8,12 +8,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from clu import metric_writers
 
 from soundstorm_jax.config import TrainConfig
 from soundstorm_jax.training.metrics import Metrics, add, means
 from soundstorm_jax.training.optimizer import learning_rate
 from soundstorm_jax.training.task import CountsFlops, Task
+from soundstorm_jax.training.writer import MetricWriter
 
 # Peak dense bfloat16 FLOP/s of one chip, from the vendors' data sheets; the
 # share of it that is used (MFU) is reported only on these.
@@ -46,7 +46,7 @@ class Progress:
     config: TrainConfig,
     *,
     task: Task,
-    writer: metric_writers.MetricWriter,
+    writer: MetricWriter,
   ):
     self._config = config
     self._writer = writer

@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from clu import metric_writers
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Key
 
@@ -30,6 +29,7 @@ from soundstorm_jax.training.metrics import Mean, Metrics
 from soundstorm_jax.training.state import TrainState, new_state
 from soundstorm_jax.training.step import descend
 from soundstorm_jax.training.voices import change_voices
+from soundstorm_jax.training.writer import MetricWriter
 
 
 class SoundStormTask:
@@ -206,7 +206,7 @@ class SoundStormTask:
     state: TrainState,
     batch: dict[str, Array],
     *,
-    writer: metric_writers.MetricWriter,
+    writer: MetricWriter,
     step: int,
   ) -> None:
     """Held-out speech as the codec has it, and made from semantic tokens.
