@@ -307,8 +307,9 @@ class DataConfig:
   """Where training reads from, and how examples are cut.
 
   Attributes:
-    path: a token dataset folder, or several with commas between (SoundStorm,
-      AudioLM), or a folder of audio (codec, k-means).
+    path: a token dataset folder, or several with commas between, or a file of
+      `soundstorm_jax.pack` (SoundStorm, AudioLM); or a folder of audio, or
+      several (codec, k-means).
     split: the training split of a token dataset.
     eval_split: its held-out split.
     held_out_speakers: for audio folders, speakers kept for evaluation.
@@ -318,6 +319,8 @@ class DataConfig:
     eval_batches: at most this many evaluation batches.
     workers: parallel reads.
     cache: keep decoded audio in memory.
+    on_device: for the codec, keep all training audio on the device and cut
+      windows there; no TensorFlow is needed. Packed tokens always are.
   """
 
   path: str = ""
@@ -329,6 +332,7 @@ class DataConfig:
   eval_batches: int = 8
   workers: int = 2
   cache: bool = False
+  on_device: bool = False
 
   def __post_init__(self):
     if not self.window_seconds > 0:
@@ -373,6 +377,8 @@ class TrainConfig:
     voice_change_prob: for SoundStorm, the chance that an example is trained on
       in another voice (`voices.py`); 0, as in the paper, leaves it alone.
       Needs `codec_weights` of a codec with `source_filter`.
+    steps_per_call: for data on the device, how many steps are made in one
+      compiled call; fewer where something is due.
     codebook_start_batches: for SoundStorm, how many batches to count codes in,
       to start from them and the codec's codebooks (`soundstorm_start.py`); 0,
       as in the paper, starts at random.
@@ -385,6 +391,7 @@ class TrainConfig:
   log_every: int = 50
   eval_every: int = 1000
   save_every: int = 1000
+  steps_per_call: int = 20
   sample_every: int = 0
   keep_checkpoints: int = 3
   max_skipped_in_a_row: int = 10
@@ -423,6 +430,7 @@ class TrainConfig:
       "log_every",
       "eval_every",
       "save_every",
+      "steps_per_call",
       "keep_checkpoints",
       "max_skipped_in_a_row",
     ):

@@ -38,6 +38,7 @@ _LAYERS = (
     "export",
     "generate",
     "jobs",
+    "pack",
     "requests",
     "sampling_flags",
     "synthesize",
