@@ -307,9 +307,8 @@ class DataConfig:
   """Where training reads from, and how examples are cut.
 
   Attributes:
-    path: a token dataset folder, or several with commas between, or a file of
-      `soundstorm_jax.pack` (SoundStorm, AudioLM); or a folder of audio, or
-      several (codec, k-means).
+    path: a folder, or several with commas between: token datasets, or a file of
+      `soundstorm_jax.pack` (SoundStorm, AudioLM); audio (codec, k-means).
     split: the training split of a token dataset.
     eval_split: its held-out split.
     held_out_speakers: for audio folders, speakers kept for evaluation.
@@ -319,8 +318,8 @@ class DataConfig:
     eval_batches: at most this many evaluation batches.
     workers: parallel reads.
     cache: keep decoded audio in memory.
-    on_device: for the codec, keep all training audio on the device and cut
-      windows there; no TensorFlow is needed. Packed tokens always are.
+    on_device: keep all training data on the device and cut windows there,
+      without TensorFlow: the codec's audio and, always, packed tokens.
   """
 
   path: str = ""
@@ -335,6 +334,8 @@ class DataConfig:
   on_device: bool = False
 
   def __post_init__(self):
+    if self.path.endswith(".safetensors"):
+      object.__setattr__(self, "on_device", True)
     if not self.window_seconds > 0:
       raise ValueError(
         f"window_seconds must be above 0, got {self.window_seconds}"
@@ -377,8 +378,7 @@ class TrainConfig:
     voice_change_prob: for SoundStorm, the chance that an example is trained on
       in another voice (`voices.py`); 0, as in the paper, leaves it alone.
       Needs `codec_weights` of a codec with `source_filter`.
-    steps_per_call: for data on the device, how many steps are made in one
-      compiled call; fewer where something is due.
+    steps_per_call: on data on the device; fewer where something is due.
     codebook_start_batches: for SoundStorm, how many batches to count codes in,
       to start from them and the codec's codebooks (`soundstorm_start.py`); 0,
       as in the paper, starts at random.

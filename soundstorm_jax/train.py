@@ -19,7 +19,6 @@ from jax.sharding import Mesh
 from ml_collections import config_flags
 
 from soundstorm_jax.config import TrainConfig, from_mapping
-from soundstorm_jax.data import packed
 from soundstorm_jax.parallel.mesh import (
   batch_shards,
   make_mesh,
@@ -93,14 +92,8 @@ def build_source(config: TrainConfig) -> Source | OnDevice:
     "process_index": jax.process_index(),
     "process_count": jax.process_count(),
   }
-  is_packed = config.data.path.endswith(packed.SUFFIX)
-  if config.data.on_device and not is_packed and config.task != "soundstream":
-    raise ValueError(
-      "data.on_device takes a folder of audio for task 'soundstream', or "
-      f"packed tokens, got {config.data.path!r} for {config.task!r}"
-    )
   if config.task in ("soundstorm", "audiolm"):
-    if is_packed:
+    if config.data.on_device:
       from soundstorm_jax.data.packed_source import PackedTokenSource
 
       source = PackedTokenSource(config.data, **share)
@@ -121,6 +114,8 @@ def build_source(config: TrainConfig) -> Source | OnDevice:
 
     return AudioSource(config.data, config.soundstream.sample_rate, **share)
   if config.task in ("semantic_encoder", "semantic_tokens"):
+    if config.data.on_device:
+      raise ValueError(f"task {config.task!r} takes no data.on_device")
     from soundstorm_jax.data.phone_audio import PhoneAudioSource
 
     return PhoneAudioSource(

@@ -10,7 +10,8 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from soundstorm_jax.config import DataConfig
+from soundstorm_jax import train
+from soundstorm_jax.config import DataConfig, TrainConfig, from_mapping
 from soundstorm_jax.data import records
 from soundstorm_jax.data.packed import PackedTokens, write_packed
 from soundstorm_jax.data.packed_source import PackedTokenSource
@@ -226,6 +227,22 @@ def test_refuses_what_does_not_fit(tmp_path, change, message):
   with pytest.raises(ValueError, match="no utterance"):
     write_packed(output, metadata=METADATA, examples={"train": []})
   assert not output.parent.exists()
+
+
+def test_train_picks_it_by_its_name(path):
+  config = {
+    "task": "soundstorm",
+    "data": {"path": str(path), "window_seconds": 0.6},
+    "soundstorm": {"levels": 3, "codes": 16, "semantic_vocab": 8},
+  }
+  found = train.build_source(from_mapping(TrainConfig, config))
+  assert isinstance(found, PackedTokenSource)
+  config["soundstorm"]["codes"] = 8
+  with pytest.raises(ValueError, match=r"has codes 16, soundstorm.codes is 8"):
+    train.build_source(from_mapping(TrainConfig, config))
+  config["task"] = "semantic_encoder"
+  with pytest.raises(ValueError, match=r"takes no data\.on_device"):
+    train.build_source(from_mapping(TrainConfig, config))
 
 
 def test_refuses_other_files(path, tmp_path):
