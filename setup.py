@@ -44,7 +44,6 @@ setuptools.setup(
   },
   install_requires=[
     "absl-py",
-    "clu",
     "etils[epath]",
     "flax>=0.12.8",
     # tensorflow-datasets imports it without asking for it.

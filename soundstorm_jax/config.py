@@ -185,8 +185,8 @@ class DataConfig:
   """Where training reads from, and how examples are cut.
 
   Attributes:
-    path: a token dataset folder, or several with commas between (SoundStorm,
-      AudioLM), or a folder of audio (codec, k-means).
+    path: a folder, or several with commas between: token datasets, or a file of
+      `soundstorm_jax.pack` (SoundStorm, AudioLM); audio (codec, k-means).
     split: the training split of a token dataset.
     eval_split: its held-out split.
     held_out_speakers: for audio folders, speakers kept for evaluation.
@@ -196,6 +196,8 @@ class DataConfig:
     eval_batches: at most this many evaluation batches.
     workers: parallel reads.
     cache: keep decoded audio in memory.
+    on_device: keep all training data on the device and cut windows there,
+      without TensorFlow: the codec's audio and, always, packed tokens.
   """
 
   path: str = ""
@@ -207,8 +209,11 @@ class DataConfig:
   eval_batches: int = 8
   workers: int = 2
   cache: bool = False
+  on_device: bool = False
 
   def __post_init__(self):
+    if self.path.endswith(".safetensors"):
+      object.__setattr__(self, "on_device", True)
     if not self.window_seconds > 0:
       raise ValueError(
         f"window_seconds must be above 0, got {self.window_seconds}"
@@ -248,6 +253,7 @@ class TrainConfig:
       "semantic_tokens", semantic.safetensors); random ones if empty.
     codec_weights: for SoundStorm and AudioLM, the codec that turns evaluation
       samples into audio; no samples are written without it.
+    steps_per_call: on data on the device; fewer where something is due.
     codebook_start_batches: for SoundStorm, how many batches to count codes in,
       to start from them and the codec's codebooks (`soundstorm_start.py`); 0,
       as in the paper, starts at random.
@@ -260,6 +266,7 @@ class TrainConfig:
   log_every: int = 50
   eval_every: int = 1000
   save_every: int = 1000
+  steps_per_call: int = 20
   sample_every: int = 0
   keep_checkpoints: int = 3
   max_skipped_in_a_row: int = 10
@@ -296,6 +303,7 @@ class TrainConfig:
       "log_every",
       "eval_every",
       "save_every",
+      "steps_per_call",
       "keep_checkpoints",
       "max_skipped_in_a_row",
     ):

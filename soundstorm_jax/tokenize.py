@@ -37,7 +37,7 @@ import tqdm
 from soundstorm_jax.arguments import listed, listed_names
 from soundstorm_jax.data import audio_files, token_dataset
 from soundstorm_jax.data.records import read_metadata
-from soundstorm_jax.data.token_dataset import TokenExample, TokenMetadata
+from soundstorm_jax.data.token_example import TokenExample, TokenMetadata
 from soundstorm_jax.data.utterances import (
   SPLITS,
   Utterance,

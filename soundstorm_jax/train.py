@@ -11,13 +11,10 @@ bit for bit as if it had not been interrupted. TensorBoard reads the workdir.
 import contextlib
 import pathlib
 import time
-from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from absl import app, flags, logging
-from clu import metric_writers
 from jax.sharding import Mesh
 from ml_collections import config_flags
 
@@ -30,24 +27,17 @@ from soundstorm_jax.parallel.mesh import (
 )
 from soundstorm_jax.training import keys
 from soundstorm_jax.training.checkpoint import Checkpoints, StopSignal
+from soundstorm_jax.training.feed import Done, OnDevice, Source, make_feed
 from soundstorm_jax.training.metrics import add, means
 from soundstorm_jax.training.progress import Progress, tell
 from soundstorm_jax.training.state import abstract_state, init_state
-from soundstorm_jax.training.step import compile_eval_step, compile_train_step
+from soundstorm_jax.training.step import compile_eval_step
 from soundstorm_jax.training.task import StartsFromData, Task
-
-Rows = dict[str, np.ndarray]
-
-
-@runtime_checkable
-class Source(Protocol):
-  """Batches of this host's rows; a position is all there is to restore."""
-
-  def train_batches(self, start_step: int = 0) -> Iterator[Rows]:
-    """Endless batches from a given step on."""
-
-  def eval_batches(self) -> Iterator[Rows]:
-    """The held-out batches, always the same; may be none."""
+from soundstorm_jax.training.writer import (
+  MetricWriter,
+  SilentWriter,
+  TensorBoardWriter,
+)
 
 
 class Result(NamedTuple):
@@ -89,27 +79,43 @@ def build_task(config: TrainConfig) -> Task:
   raise ValueError(f"task {config.task!r} is not trained step by step")
 
 
-def build_source(config: TrainConfig) -> Source:
-  """The data that a config trains on, this host's share of it."""
+def build_source(config: TrainConfig) -> Source | OnDevice:
+  """The data that a config trains on, this host's share of it.
+
+  TensorFlow is imported for batches of the host alone.
+
+  Raises:
+    ValueError: see the sources, or the data do not fit the model or the task.
+  """
   share = {
     "batch_size": config.batch_size,
-    "seed": config.seed,
     "process_index": jax.process_index(),
     "process_count": jax.process_count(),
   }
   if config.task in ("soundstorm", "audiolm"):
-    from soundstorm_jax.data.tokens import TokenSource
+    if config.data.on_device:
+      from soundstorm_jax.data.packed_source import PackedTokenSource
 
-    source = TokenSource(config.data, **share)
+      source = PackedTokenSource(config.data, **share)
+    else:
+      from soundstorm_jax.data.tokens import TokenSource
+
+      source = TokenSource(config.data, seed=config.seed, **share)
     _check_sizes(config, source.metadata)
     if config.task == "audiolm":
       _check_window(config, source.frames)
     return source
+  share["seed"] = config.seed
   if config.task == "soundstream":
-    from soundstorm_jax.data.audio import AudioSource
+    if config.data.on_device:
+      from soundstorm_jax.data.audio_strip import AudioStrip as AudioSource
+    else:
+      from soundstorm_jax.data.audio import AudioSource
 
     return AudioSource(config.data, config.soundstream.sample_rate, **share)
   if config.task in ("semantic_encoder", "semantic_tokens"):
+    if config.data.on_device:
+      raise ValueError(f"task {config.task!r} takes no data.on_device")
     from soundstorm_jax.data.phone_audio import PhoneAudioSource
 
     return PhoneAudioSource(
@@ -146,7 +152,7 @@ def train(
   workdir: str | pathlib.Path,
   *,
   task: Task | None = None,
-  source: Source | None = None,
+  source: Source | OnDevice | None = None,
 ) -> Result:
   """Trains from the last checkpoint in `workdir`, or from the beginning.
 
@@ -180,23 +186,33 @@ def train(
     return _Run(config, task, source, mesh, writer, checkpoints, stop).train()
 
 
-def _make_writer(workdir: str | pathlib.Path) -> metric_writers.MetricWriter:
+def _make_writer(workdir: str | pathlib.Path) -> MetricWriter:
   """TensorBoard files, written by the first host alone."""
   if jax.process_index() > 0:
-    return metric_writers.MultiWriter([])
-  return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(workdir)))
+    return SilentWriter()
+  return TensorBoardWriter(workdir)
 
 
 def _is_due(step: int, *, every: int) -> bool:
   return every > 0 and step % every == 0
 
 
+def _until_due(step: int, config: TrainConfig) -> int:
+  """Steps from one to the next after which something is to be done."""
+  every = [
+    config.log_every,
+    config.eval_every,
+    config.save_every,
+    config.sample_every,
+  ]
+  return min(config.steps - step, *(n - step % n for n in every if n > 0))
+
+
 class _Late(NamedTuple):
-  """A step whose metrics have not been read yet."""
+  """Steps up to one, whose metrics have not been read yet."""
 
   step: int
-  metrics: Any
-  frames: int
+  done: Done
 
 
 class _Run:
@@ -206,9 +222,9 @@ class _Run:
     self,
     config: TrainConfig,
     task: Task,
-    source: Source,
+    source: Source | OnDevice,
     mesh: Mesh,
-    writer: metric_writers.MetricWriter,
+    writer: MetricWriter,
     checkpoints: Checkpoints,
     stop: StopSignal,
   ):
@@ -220,12 +236,12 @@ class _Run:
     self.checkpoints = checkpoints
     self.stop = stop
     self.target = abstract_state(task.init_state, mesh)
-    self.train_step = compile_train_step(task, self.target, mesh=mesh)
+    self.feed = make_feed(source, task, self.target, config=config, mesh=mesh)
     self.eval_step = compile_eval_step(task, self.target, mesh=mesh)
     self.eval_key = keys.stream(config.seed, name="eval")
 
   def train(self) -> Result:
-    """The loop: evaluate, save, next batch, step."""
+    """The loop: evaluate, save, next batch, step (or several, on device)."""
     config = self.config
 
     # ---------------------------------------------------------------- State
@@ -242,7 +258,7 @@ class _Run:
 
     # ----------------------------------------------------------------- Loop
     train_key = keys.stream(config.seed, name="train")
-    batches = self.source.train_batches(start)
+    data = self.feed.data(start)
     progress = Progress(config, task=self.task, writer=self.writer)
     # Metrics are read a step late, so that the device never waits for the host.
     late: _Late | None = None
@@ -251,7 +267,7 @@ class _Run:
       finished = step >= config.steps
       stopping = not finished and self.stop.received(step)
       if late and (finished or stopping):
-        progress.record(late.step, late.metrics, frames=late.frames)
+        progress.record(late.step, late.done)
       if step > start:
         with progress.paused():
           if not stopping and (finished or step % config.eval_every == 0):
@@ -263,24 +279,21 @@ class _Run:
         break
 
       began = time.perf_counter()
-      rows = next(batches)
+      part = next(data)
       progress.waited(time.perf_counter() - began)
-      batch = shard_batch(rows, self.mesh)
-      state, metrics = self.train_step(state, batch, train_key)
-      step += 1
+      steps = min(self.feed.most_steps, _until_due(step, config))
+      state, done = self.feed.advance(state, part, train_key, steps=steps)
+      step += steps
       if late:
-        progress.record(late.step, late.metrics, frames=late.frames)
-      late = _Late(step, metrics, progress.frames(rows))
+        progress.record(late.step, late.done)
+      late = _Late(step, done)
     self.writer.flush()
     return Result(step, progress.last, eval_metrics)
 
   def start_from_data(self, state: Any) -> Any:
     """The task's own start, laid out over the mesh like the state it had."""
-    batches = (
-      shard_batch(rows, self.mesh) for rows in self.source.train_batches()
-    )
     key = keys.stream(self.config.seed, name="start")
-    state = self.task.start_from_data(state, batches, key)
+    state = self.task.start_from_data(state, self.feed.batches(), key)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, self.target)
     return jax.device_put(state, shardings)
 

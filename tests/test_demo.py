@@ -7,7 +7,6 @@ import json
 import re
 import sys
 
-import clu.metric_writers
 import numpy as np
 import pytest
 import soundfile
@@ -18,6 +17,7 @@ from soundstorm_jax.demo import __main__ as demo
 from soundstorm_jax.demo import page, training
 from soundstorm_jax.generate import generate
 from soundstorm_jax.jobs import Job
+from soundstorm_jax.training.writer import TensorBoardWriter
 from tests.tiny_weights import Q, write_weights
 
 RATE = 16000
@@ -191,7 +191,7 @@ def test_speakers_have_readable_names():
 
 
 def test_losses_come_from_the_event_files(tmp_path):
-  writer = clu.metric_writers.SummaryWriter(str(tmp_path))
+  writer = TensorBoardWriter(tmp_path)
   for step, loss in ((10, 3.0), (20, 2.5)):
     writer.write_scalars(step, {"train/loss": loss, "train/top1": 0.5})
   writer.write_scalars(20, {"eval/loss": 2.75})

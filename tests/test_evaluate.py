@@ -7,11 +7,8 @@ import numpy as np
 import pytest
 
 from soundstorm_jax import evaluate
-from soundstorm_jax.data.token_dataset import (
-  TokenExample,
-  TokenMetadata,
-  write_dataset,
-)
+from soundstorm_jax.data.token_dataset import write_dataset
+from soundstorm_jax.data.token_example import TokenExample, TokenMetadata
 from soundstorm_jax.weights import fingerprint
 from tests.make_audio import write_folder
 from tests.tiny_weights import CODEC, MODEL, SEMANTIC, Q, V, write_weights

@@ -17,11 +17,8 @@ import soundfile
 import soundstorm_jax
 from soundstorm_jax import generate as generate_lib
 from soundstorm_jax.api import default_sampler
-from soundstorm_jax.data.token_dataset import (
-  TokenExample,
-  TokenMetadata,
-  write_dataset,
-)
+from soundstorm_jax.data.token_dataset import write_dataset
+from soundstorm_jax.data.token_example import TokenExample, TokenMetadata
 from soundstorm_jax.generate import RESULTS, generate, main
 from soundstorm_jax.jobs import (
   AudioLibrary,

@@ -44,6 +44,7 @@ _LAYERS = (
     "export",
     "generate",
     "jobs",
+    "pack",
     "requests",
     "sampling_flags",
     "synthesize",

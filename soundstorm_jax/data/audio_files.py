@@ -12,7 +12,7 @@ import pathlib
 import numpy as np
 import soundfile
 import soxr
-from jaxtyping import Float
+from jaxtyping import Float, Int16
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
@@ -110,6 +110,11 @@ def read_audio(
   if not np.isfinite(audio).all():
     raise ValueError(f"samples that are not finite in {path}")
   return audio
+
+
+def to_int16(audio: Float[np.ndarray, "N"]) -> Int16[np.ndarray, "N"]:
+  """Samples in [-1, 1], times 32767; others are clipped."""
+  return np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16)
 
 
 def _read_excerpt(

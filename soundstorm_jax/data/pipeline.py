@@ -1,59 +1,20 @@
-"""Integer data positions: what example k of a training run is, for any k.
+"""Batches by integer position (see positions.py), loaded through tf.data.
 
-A run consumes global positions k = 0, 1, 2, ...; batch `s` of a run with
-global batch size G holds the positions s * G to s * G + G - 1, and each host
-loads its own contiguous slice of them. What a position holds is a pure
-function of (seed, k): its epoch is k // size, and a keyed permutation of the
-epoch (`tf.random.experimental.index_shuffle`) names the example. So resuming
-is starting at a later batch, there is no iterator to checkpoint, no shuffle
-buffer, and the number of hosts may change between runs.
+The permutation of an epoch is `tf.random.experimental.index_shuffle`'s.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+
+from soundstorm_jax.data.positions import HostSlice
 
 # The input pipeline must not take accelerator memory away from JAX.
 tf.config.set_visible_devices([], "GPU")
 tf.config.set_visible_devices([], "TPU")
 
 _ENDLESS = 2**62
-
-
-class HostSlice(NamedTuple):
-  """The rows of every global batch that this host loads."""
-
-  batch_size: int
-  first: int
-  rows: int
-
-  def positions(self, batch: int) -> range:
-    """The global positions of this host in batch number `batch`."""
-    start = batch * self.batch_size + self.first
-    return range(start, start + self.rows)
-
-
-def host_slice(
-  batch_size: int, *, process_index: int, process_count: int
-) -> HostSlice:
-  """Splits a global batch evenly over hosts.
-
-  Raises:
-    ValueError: the hosts do not divide the batch, or there is no such host.
-  """
-  if batch_size < 1 or batch_size % process_count:
-    raise ValueError(
-      f"batch_size must be a positive multiple of the {process_count} hosts, "
-      f"got {batch_size}"
-    )
-  if not 0 <= process_index < process_count:
-    raise ValueError(
-      f"process_index must be in [0, {process_count}), got {process_index}"
-    )
-  rows = batch_size // process_count
-  return HostSlice(batch_size, process_index * rows, rows)
 
 
 def shuffled_index(position: tf.Tensor, *, size: int, seed: int) -> tf.Tensor:

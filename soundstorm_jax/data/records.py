@@ -10,6 +10,7 @@ Axes: S semantic tokens, T frames, Q levels.
 import dataclasses
 import os
 import struct
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from soundstorm_jax.data import token_dataset
-from soundstorm_jax.data.token_dataset import TokenExample, TokenMetadata
+from soundstorm_jax.data.token_example import TokenExample, TokenMetadata
 
 # A record is a length (8 bytes), its checksum (4), the contents, theirs (4).
 _HEADER, _FOOTER = 12, 4
@@ -37,6 +38,30 @@ def read_metadata(path: str | os.PathLike[str]) -> TokenMetadata:
   """
   folder = token_dataset.dataset_folder(path)
   return _metadata(tfds.builder_from_directory(str(folder)))
+
+
+def read_splits(path: str | os.PathLike[str]) -> list[str]:
+  """The names of a dataset's splits.
+
+  Raises:
+    ValueError: there is no such dataset.
+  """
+  folder = token_dataset.dataset_folder(path)
+  return sorted(tfds.builder_from_directory(str(folder)).info.splits)
+
+
+def check_same_tokenizers(datasets: Mapping[str, TokenMetadata]) -> None:
+  """Refuses datasets, by path, that cannot be joined.
+
+  Raises:
+    ValueError: they were made by different tokenizers.
+  """
+  first, *others = datasets
+  expected = datasets[first]
+  for path in others:
+    same = dataclasses.replace(datasets[path], config=expected.config)
+    if same != expected:
+      raise ValueError(f"{path} was made by other tokenizers than {first}")
 
 
 def _metadata(builder: tfds.core.DatasetBuilder) -> TokenMetadata:
@@ -135,11 +160,8 @@ class JoinedRecords:
         lacks = error
     if not found:
       raise lacks
-    first, self.metadata = found[0][0], found[0][1].metadata
-    for path, part in found:
-      same = dataclasses.replace(part.metadata, config=self.metadata.config)
-      if same != self.metadata:
-        raise ValueError(f"{path} was made by other tokenizers than {first}")
+    check_same_tokenizers({path: part.metadata for path, part in found})
+    self.metadata = found[0][1].metadata
     self._parts = [part for _, part in found]
     self._starts = np.cumsum([0, *map(len, self._parts)])
 

@@ -1,4 +1,4 @@
-"""A dataset of tokens on disk: our TFDS builder, and what it stores.
+"""A dataset of tokens on disk: our TFDS builder.
 
 `soundstorm_jax.tokenize` writes it, anything that speaks TFDS reads it:
 
@@ -7,110 +7,21 @@
 
 The features' shapes depend on the codec, so they are not in this code but
 beside the data, where TFDS finds them. Rates, vocabulary sizes and the
-fingerprints of the tokenizers are the dataset's metadata.
-
-Axes: S semantic tokens, T frames, Q levels.
+fingerprints of the tokenizers are the dataset's metadata (`token_example.py`).
 """
 
-import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
-from jaxtyping import Int
 
-from soundstorm_jax.config import SoundStormConfig
+from soundstorm_jax.data.token_example import TokenExample, TokenMetadata
 
 NAME = "soundstorm_tokens"
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenMetadata:
-  """How the tokens of a dataset were made.
-
-  Attributes:
-    sample_rate: of the codec's audio, in Hz.
-    frame_rate: acoustic frames a second, exact.
-    semantic_rate: semantic tokens a second, exact.
-    levels: of the codec (Q).
-    codes: of one level.
-    semantic_vocab: number of semantic tokens.
-    codec_fingerprint: identifies the codec's weights.
-    semantic_fingerprint: identifies the semantic tokenizer's weights.
-    config: the settings of the program that made the dataset.
-  """
-
-  sample_rate: int
-  frame_rate: Fraction
-  semantic_rate: Fraction
-  levels: int
-  codes: int
-  semantic_vocab: int
-  codec_fingerprint: str
-  semantic_fingerprint: str
-  config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-  def to_json(self) -> dict[str, Any]:
-    """Plain values; rates as text, so that they stay exact."""
-    return {
-      **vars(self),
-      "config": dict(self.config),
-      "frame_rate": str(self.frame_rate),
-      "semantic_rate": str(self.semantic_rate),
-    }
-
-  @classmethod
-  def from_json(cls, values: Mapping[str, Any]) -> "TokenMetadata":
-    """The inverse of `to_json`.
-
-    Raises:
-      ValueError: a value is missing.
-    """
-    names = [field.name for field in dataclasses.fields(cls)]
-    missing = [name for name in names if name not in values]
-    if missing:
-      raise ValueError(f"token metadata lacks {', '.join(missing)}")
-    known = {name: values[name] for name in names}
-    known["frame_rate"] = Fraction(values["frame_rate"])
-    known["semantic_rate"] = Fraction(values["semantic_rate"])
-    return cls(**known)
-
-  def check_model(self, config: SoundStormConfig) -> None:
-    """Refuses a model of other sizes.
-
-    Raises:
-      ValueError: levels, codes or semantic_vocab differ.
-    """
-    for name in ("levels", "codes", "semantic_vocab"):
-      if getattr(config, name) != getattr(self, name):
-        raise ValueError(
-          f"the model has {name}={getattr(config, name)}, the tokens have "
-          f"{name}={getattr(self, name)}"
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenExample:
-  """One utterance.
-
-  Attributes:
-    id: unique in the dataset.
-    speaker: who speaks.
-    text: what is said; may be empty.
-    semantic: int32, one id a semantic token.
-    acoustic: int32, one id a frame and level.
-  """
-
-  id: str
-  speaker: str
-  text: str
-  semantic: Int[np.ndarray, "S"]
-  acoustic: Int[np.ndarray, "T Q"]
 
 
 class SoundstormTokens(tfds.core.GeneratorBasedBuilder):

@@ -67,6 +67,19 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
+def replicate(
+  arrays: Mapping[str, np.ndarray], mesh: Mesh
+) -> dict[str, jax.Array]:
+  """Puts arrays, which are the same on all hosts, whole on every device."""
+  sharding = replicated(mesh)
+  return {
+    name: jax.make_array_from_callback(
+      array.shape, sharding, lambda index, array=array: array[index]
+    )
+    for name, array in arrays.items()
+  }
+
+
 def shard_batch(
   batch: Mapping[str, np.ndarray], mesh: Mesh
 ) -> dict[str, jax.Array]:

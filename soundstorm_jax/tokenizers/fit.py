@@ -27,7 +27,7 @@ from soundstorm_jax.config import (
   from_mapping,
   to_mapping,
 )
-from soundstorm_jax.data.audio import AudioSource
+from soundstorm_jax.data.audio_folder import AudioFolder
 from soundstorm_jax.models import semantic
 from soundstorm_jax.tokenizers import learned, mfcc
 from soundstorm_jax.tokenizers.batching import length_bucket
@@ -85,7 +85,7 @@ def fit(config: TrainConfig, workdir: str | pathlib.Path) -> Fit:
   """
   settings = config.kmeans
   features = _learned(settings) if settings.encoder else _mfcc(settings)
-  source = AudioSource(
+  source = AudioFolder(
     config.data, settings.sample_rate, batch_size=1, seed=config.seed
   )
   logging.info("Features of %.1f minutes of audio", source.seconds / 60)

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from clu import metric_writers
 from jaxtyping import Int
 
 from soundstorm_jax.config import SoundStreamConfig, from_mapping
 from soundstorm_jax.models.codec import Codec
+from soundstorm_jax.training.writer import MetricWriter
 from soundstorm_jax.weights import load_weights
 
 # Examples of a batch that are made audible.
@@ -47,7 +47,7 @@ def write_speech(
   length: Int[np.ndarray, " B"],
   *,
   codec: Codec,
-  writer: metric_writers.MetricWriter,
+  writer: MetricWriter,
   step: int,
 ) -> None:
   """Writes the first few rows as audio, under "samples/".

@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from clu import metric_writers
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Key
 
@@ -32,6 +31,7 @@ from soundstorm_jax.training.audible import load_codec, write_speech
 from soundstorm_jax.training.metrics import Mean, Metrics
 from soundstorm_jax.training.state import TrainState, new_state
 from soundstorm_jax.training.step import descend
+from soundstorm_jax.training.writer import MetricWriter
 
 
 class AudioLMTask:
@@ -147,7 +147,7 @@ class AudioLMTask:
     state: TrainState,
     batch: dict[str, Array],
     *,
-    writer: metric_writers.MetricWriter,
+    writer: MetricWriter,
     step: int,
   ) -> None:
     """Held-out speech as the codec has it, and as the stage makes it.

@@ -29,6 +29,7 @@ _FIXED = (
   "data.held_out_speakers",
   "data.window_seconds",
   "data.min_window_seconds",
+  "data.on_device",
   "soundstorm",
   "audiolm",
   "soundstream",
@@ -163,6 +164,7 @@ class StopSignal:
 
   def __init__(self):
     self._received = False
+    self._asked_until: int | None = None
     self._previous: dict[int, Any] = {}
 
   def __enter__(self) -> "StopSignal":
@@ -184,7 +186,14 @@ class StopSignal:
     """Whether to stop after `step`, the same on every host."""
     if jax.process_count() == 1:
       return self._received
-    return multihost_utils.reached_preemption_sync_point(step)
+    # The hosts agree on one step, which a call of several may have passed: they
+    # are asked for each.
+    first = step if self._asked_until is None else self._asked_until + 1
+    self._asked_until = step
+    return any(
+      multihost_utils.reached_preemption_sync_point(each)
+      for each in range(first, step + 1)
+    )
 
   def __exit__(self, *exc: object) -> None:
     for number, handler in self._previous.items():

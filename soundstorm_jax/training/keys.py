@@ -1,7 +1,8 @@
 """Random keys are derived, never stored.
 
 root seed -> named stream -> step (folded in by the step) -> example, so that
-neither a resume nor the number of hosts changes what is drawn.
+neither a resume nor the number of hosts changes what is drawn. Data go by the
+example's position in the run (data/positions.py), which says its step too.
 """
 
 import zlib

@@ -4,16 +4,16 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import numpy as np
-from clu import metric_writers
 
 from soundstorm_jax.config import TrainConfig
+from soundstorm_jax.training.feed import Done
 from soundstorm_jax.training.metrics import Metrics, add, means
 from soundstorm_jax.training.optimizer import learning_rate
 from soundstorm_jax.training.task import CountsFlops, Task
+from soundstorm_jax.training.writer import MetricWriter
 
 # Peak dense bfloat16 FLOP/s of one chip, from the vendors' data sheets; the
 # share of it that is used (MFU) is reported only on these.
@@ -46,7 +46,7 @@ class Progress:
     config: TrainConfig,
     *,
     task: Task,
-    writer: metric_writers.MetricWriter,
+    writer: MetricWriter,
   ):
     self._config = config
     self._writer = writer
@@ -81,48 +81,45 @@ class Progress:
     yield
     self._paused += time.perf_counter() - began
 
-  def frames(self, rows: dict[str, np.ndarray]) -> int:
-    """The valid frames of a batch over all hosts, which hold equal shares."""
-    if "valid" in rows:
-      self._window_frames = rows["valid"].shape[1]
-      frames = int(rows["valid"].sum())
-    elif "audio" in rows:
-      hop = self._config.soundstream.hop
-      self._window_frames = rows["audio"].shape[1] // hop
-      frames = rows["audio"].shape[0] * self._window_frames
-    else:
-      frames = 0
-    return frames * jax.process_count()
+  def record(self, step: int, done: Done) -> None:
+    """Takes in the steps of one call; waits until they are computed.
 
-  def record(self, step: int, metrics: Any, *, frames: int) -> None:
-    """Takes in the metrics of one step; waits until they are computed.
+    Args:
+      step: the last of them.
+      done: what they leave.
 
     Raises:
       FloatingPointError: too many steps in a row were not finite.
     """
-    metrics = jax.device_get(metrics)
-    self._metrics = add(self._metrics, metrics)
+    done = jax.device_get(done)
+    self._metrics = add(self._metrics, done.metrics)
+    self._window_frames = done.window
     if self._first:
-      # The first step holds the compilation: speed is measured after it.
+      # The first call holds the compilation: speed is measured after it.
       self._first = False
       seconds = time.perf_counter() - self._since
       tell(f"first step after {seconds:.1f} s, compilation included")
       self._restart_clock()
     else:
-      self._steps += 1
-      self._frames += frames
-    if metrics["skipped"].total > 0:
-      self._skipped_in_a_row += 1
-      tell(f"step {step} skipped: loss or gradient norm is not finite")
-    else:
+      self._steps += done.steps
+      self._frames += int(done.frames)
+    skipped = np.ravel(done.skipped)[: done.steps]
+    for each, flag in enumerate(skipped, step - done.steps + 1):
+      self._count_skipped(each, is_skipped=bool(flag))
+    if step % self._config.log_every == 0 or step == self._config.steps:
+      self._report(step)
+
+  def _count_skipped(self, step: int, *, is_skipped: bool) -> None:
+    if not is_skipped:
       self._skipped_in_a_row = 0
+      return
+    self._skipped_in_a_row += 1
+    tell(f"step {step} skipped: loss or gradient norm is not finite")
     limit = self._config.max_skipped_in_a_row
     if self._skipped_in_a_row >= limit:
       raise FloatingPointError(
         f"{limit} steps in a row, up to step {step}, were not finite"
       )
-    if step % self._config.log_every == 0 or step == self._config.steps:
-      self._report(step)
 
   def _report(self, step: int) -> None:
     scalars = means(self._metrics)

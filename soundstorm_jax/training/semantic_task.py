@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from clu import metric_writers
 from jaxtyping import Array, Key
 
 from soundstorm_jax.config import TrainConfig
@@ -34,6 +33,7 @@ from soundstorm_jax.training.semantic_examples import (
 )
 from soundstorm_jax.training.state import TrainState, new_state
 from soundstorm_jax.training.step import descend
+from soundstorm_jax.training.writer import MetricWriter
 
 
 class SemanticTask:
@@ -164,7 +164,7 @@ class SemanticTask:
     state: TrainState,
     batch: dict[str, Array],
     *,
-    writer: metric_writers.MetricWriter,
+    writer: MetricWriter,
     step: int,
   ) -> None:
     """Nothing to listen to."""

@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from clu import metric_writers
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Key
 
@@ -29,6 +28,7 @@ from soundstorm_jax.training.audible import load_codec, write_speech
 from soundstorm_jax.training.metrics import Mean, Metrics
 from soundstorm_jax.training.state import TrainState, new_state
 from soundstorm_jax.training.step import descend
+from soundstorm_jax.training.writer import MetricWriter
 
 
 class SoundStormTask:
@@ -190,7 +190,7 @@ class SoundStormTask:
     state: TrainState,
     batch: dict[str, Array],
     *,
-    writer: metric_writers.MetricWriter,
+    writer: MetricWriter,
     step: int,
   ) -> None:
     """Held-out speech as the codec has it, and made from semantic tokens.

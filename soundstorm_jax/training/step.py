@@ -1,14 +1,15 @@
 """The steps as they are compiled, and what surrounds a task's own step.
 
-B batch, A parts of an accumulated batch.
+B batch, A parts of an accumulated batch, K steps of a call.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Int
 
 from soundstorm_jax.config import OptimizerConfig
 from soundstorm_jax.parallel.mesh import batch_sharding, replicated
@@ -66,6 +67,85 @@ def compile_train_step(task: Task, target: Any, *, mesh: Mesh) -> TrainStep:
     step,
     in_shardings=(shardings, batch_sharding(mesh), replicated(mesh)),
     out_shardings=(shardings, replicated(mesh)),
+    donate_argnums=0,
+  )
+
+
+class DrawnSteps(NamedTuple):
+  """What several steps in one call leave beside the state.
+
+  Attributes:
+    metrics: summed over them.
+    skipped: whether each was skipped; False beyond the last.
+    frames: with data.
+  """
+
+  metrics: Metrics
+  skipped: Bool[Array, " K"]
+  frames: Int[Array, ""]
+
+
+def compile_drawn_steps(
+  task: Task,
+  draw: Callable[[Any, jax.Array], Batch],
+  target: Any,
+  *,
+  mesh: Mesh,
+  most_steps: int,
+  count: Callable[[Batch], Any],
+) -> Callable[[State, Any, jax.Array, int], tuple[State, DrawnSteps]]:
+  """Train steps in one call, on batches that are drawn on the devices.
+
+  How many is an argument, not a shape: a call that ends where a log line or a
+  checkpoint is due needs no compilation of its own, and the steps of a run are
+  the same whichever way they are parted into calls.
+
+  Args:
+    task: whose `train_step` it is.
+    draw: (arrays, step) -> the step's batch.
+    target: the abstract state, with shardings.
+    mesh: the mesh it runs on.
+    most_steps: K, of a call.
+    count: frames of a batch that hold data.
+
+  Returns:
+    (state, arrays, key, steps) -> (state, what the steps leave); the key is
+    that of the whole run. The state is donated.
+  """
+  guarded = skip_nonfinite(task.train_step)
+  shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
+
+  def one(state: State, arrays: Any, key: jax.Array) -> tuple[State, Any]:
+    batch = jax.lax.with_sharding_constraint(
+      draw(arrays, state.step), batch_sharding(mesh)
+    )
+    step_key = jax.random.fold_in(key, state.step)
+    state, metrics = guarded(state, batch, step_key)
+    state = jax.lax.with_sharding_constraint(state, shardings)
+    return state, (metrics, jnp.asarray(count(batch), jnp.int32))
+
+  def many(
+    state: State, arrays: Any, key: jax.Array, steps: jax.Array
+  ) -> tuple[State, DrawnSteps]:
+    def body(turn: jax.Array, carry: Any) -> Any:
+      state, total, skipped = carry
+      state, made = one(state, arrays, key)
+      skipped = skipped.at[turn].set(made[0]["skipped"].total > 0)
+      return state, jax.tree.map(jnp.add, total, made), skipped
+
+    _, made = jax.eval_shape(one, state, arrays, key)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), made)
+    nothing = jnp.zeros(most_steps, bool)
+    state, (metrics, frames), skipped = jax.lax.fori_loop(
+      0, steps, body, (state, zeros, nothing)
+    )
+    return state, DrawnSteps(metrics, skipped, frames)
+
+  whole = replicated(mesh)
+  return jax.jit(
+    many,
+    in_shardings=(shardings, whole, whole, whole),
+    out_shardings=(shardings, whole),
     donate_argnums=0,
   )
 

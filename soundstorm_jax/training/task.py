@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-from clu import metric_writers
 from jaxtyping import Array, Key
 
 from soundstorm_jax.training.metrics import Metrics
+from soundstorm_jax.training.writer import MetricWriter
 
 State = Any
 Batch = dict[str, jax.Array]
@@ -44,7 +44,7 @@ class Task(Protocol):
     state: State,
     batch: Batch,
     *,
-    writer: metric_writers.MetricWriter,
+    writer: MetricWriter,
     step: int,
   ) -> None:
     """Writes something to look at or listen to; may do nothing."""

@@ -11,8 +11,12 @@ import tensorflow_datasets as tfds
 from soundstorm_jax.config import DataConfig, SoundStormConfig
 from soundstorm_jax.data import records, token_dataset
 from soundstorm_jax.data.rates import repeat_to_frames
-from soundstorm_jax.data.token_dataset import TokenExample, TokenMetadata
-from soundstorm_jax.data.tokens import TokenSource, check_example
+from soundstorm_jax.data.token_example import (
+  TokenExample,
+  TokenMetadata,
+  check_example,
+)
+from soundstorm_jax.data.tokens import TokenSource
 
 METADATA = TokenMetadata(
   sample_rate=16000,

@@ -5,11 +5,14 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def test_sharded_equals_single():
-  script = pathlib.Path(__file__).with_name("sharded_equals_single.py")
+@pytest.mark.parametrize("script", ["sharded_equals_single", "drawn_on_mesh"])
+def test_sharded_equals_single(script):
+  path = pathlib.Path(__file__).with_name(f"{script}.py")
   environment = os.environ | {
     # Compilation is nearly all of the time, and need not be thorough.
     "XLA_FLAGS": "--xla_force_host_platform_device_count=8 "
@@ -18,7 +21,7 @@ def test_sharded_equals_single():
     "PYTHONPATH": str(ROOT),
   }
   done = subprocess.run(
-    [sys.executable, str(script)],
+    [sys.executable, str(path)],
     env=environment,
     capture_output=True,
     text=True,

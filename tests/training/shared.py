@@ -3,19 +3,18 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from clu import metric_writers
 
 from soundstorm_jax.config import SoundStreamConfig, to_mapping
 from soundstorm_jax.models.soundstream import SoundStream
 from soundstorm_jax.parallel import rules
+from soundstorm_jax.training.writer import SilentWriter
 from soundstorm_jax.weights import save_weights
 
 
-class AudioRecorder(metric_writers.MultiWriter):
-  """Keeps what is written; the base class would write to nothing."""
+class AudioRecorder(SilentWriter):
+  """Keeps the clips that are written."""
 
   def __init__(self):
-    super().__init__([])
     self.audios = {}
 
   def write_audios(self, step, audios, *, sample_rate):

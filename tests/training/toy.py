@@ -125,6 +125,33 @@ class ToySource:
     yield self._batch(10_002)
 
 
+class ToyStrip:
+  """The same on the device: an example is a function of its position.
+
+  Examples of `bad_steps` are not finite.
+  """
+
+  def __init__(self, *, bad_steps: tuple[int, ...] = ()):
+    self.bad_steps = bad_steps
+
+  def arrays(self) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {"x": rng.normal(size=(100, WIDTH)).astype(np.float32)}
+
+  def draw(self, arrays, position, *, key):
+    key = jax.random.fold_in(key, position)
+    x = arrays["x"][jax.random.randint(key, (), 0, 100)]
+    bad = jnp.isin(position // 8, jnp.array(self.bad_steps, jnp.uint32))
+    return {
+      "x": jnp.where(bad, jnp.nan, x),
+      "y": x[::-1],
+      "w": (position % 3).astype(jnp.float32),
+    }
+
+  def eval_batches(self) -> Iterator[dict]:
+    return ToySource().eval_batches()
+
+
 def fingerprint(tree) -> str:
   """Every bit of a tree, for comparing two runs."""
   leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
