@@ -14,7 +14,7 @@ Axes: N frames, Q levels, V codes, D width.
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -115,15 +115,6 @@ def import_lyra(
 
 
 def _refit(params: dict[str, Any], config: RefitConfig) -> Refit:
-  @jax.jit
-  def encode(audio, lengths):
-    # The encoder is causal: what follows a recording's end changes no frame.
-    del lengths
-    with jax.default_matmul_precision("highest"):
-      return SoundStream(CONFIG).apply(
-        {"params": params}, audio, method="encode"
-      )
-
   found = find_utterances(
     config.audio, held_out_speakers=config.held_out_speakers
   )
@@ -133,7 +124,7 @@ def _refit(params: dict[str, Any], config: RefitConfig) -> Refit:
     utterances[found[place].split].append(found[place])
   if not utterances["train"]:
     raise ValueError(f"{config.audio} has held-out speakers only")
-  latents = _latents(encode, utterances["train"], config.max_frames)
+  latents = _latents(params, utterances["train"], config.max_frames)
   if len(latents) < config.codes:
     raise ValueError(
       f"codes must be at most the {len(latents)} frames of {config.audio}, "
@@ -149,22 +140,32 @@ def _refit(params: dict[str, Any], config: RefitConfig) -> Refit:
   ).vectors
   judged = latents[:_JUDGED]
   if utterances["test"]:
-    judged = _latents(encode, utterances["test"], _JUDGED)
+    judged = _latents(params, utterances["test"], _JUDGED)
   made = quantizer.quantize(jnp.asarray(judged)[None], codebooks).values[0]
   left = float(np.square(judged - made).mean() / judged.var(axis=0).mean())
   return Refit(np.asarray(codebooks), len(latents), left)
 
 
 def _latents(
-  encode: Callable, utterances: Sequence[Utterance], max_frames: int
+  params: dict[str, Any], utterances: Sequence[Utterance], max_frames: int
 ) -> Float[np.ndarray, "N D"]:
+  params = jax.tree.map(jnp.asarray, params)
   return collect_frames(
-    encode,
+    # The encoder is causal: the zeros after a recording's end change no frame.
+    lambda audio, lengths: _encode(params, audio),
     (read_audio(u.path, CONFIG.sample_rate) for u in utterances),
     sample_rate=CONFIG.sample_rate,
     hop=CONFIG.hop,
     max_frames=max_frames,
   )
+
+
+@jax.jit
+def _encode(params, audio):
+  with jax.default_matmul_precision("highest"):
+    return SoundStream(CONFIG).apply(
+      {"params": params}, jnp.asarray(audio), method="encode"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -147,6 +147,7 @@ def _read_layers(
     parts: list[_Convolution] = []
     missing = shape[-1]
     # Each group of a transposed convolution is one by itself there.
+    least = 1 if kind == "TRANSPOSE_CONV" else missing
     while missing > 0:
       if used == len(convolutions):
         raise ValueError(f"{path} ends before {layer}, a {kind} of {shape}")
@@ -155,7 +156,7 @@ def _read_layers(
         part.kind != kind
         or part.kernel.shape[:-1] != shape[:-1]
         or part.bias.shape != part.kernel.shape[-1:]
-        or part.bias.size > missing
+        or not least <= part.bias.size <= missing
       ):
         raise ValueError(
           f"{path}: {part.name} of {part.kernel.shape} and {part.bias.shape} "
