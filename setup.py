@@ -76,6 +76,7 @@ setuptools.setup(
       "qwix>=0.1.8",
       "ruff",
       "setuptools",
+      "tflite",
       "wheel",
     ],
     # The judges are of one version each, so that figures can be compared.
@@ -94,6 +95,7 @@ setuptools.setup(
       "speechmos==0.0.1.1",
     ],
     "int8": ["qwix>=0.1.8"],
+    "lyra": ["tflite"],
     "notebooks": ["ipykernel", "nbclient", "nbstripout"],
     "tpu": ["jax[tpu]"],
   },

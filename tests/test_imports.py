@@ -48,6 +48,7 @@ _LAYERS = (
     "requests",
     "sampling_flags",
     "synthesize",
+    "import_lyra",
     "import_whisper",
     "tokenize",
     "train",

@@ -15,6 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+# Vectors that k-means compares with all codes at once: bounds its memory.
+_CHUNK = 1 << 14
+
 
 class Codebooks(NamedTuple):
   """Codes and the moving statistics they come from.
@@ -139,29 +142,42 @@ def initialize(
   *,
   key: Array,
   iterations: int = 10,
+  revive: bool = False,
 ) -> Codebooks:
-  """k-means on a batch, level after level (section III-C)."""
+  """k-means on a batch, level after level (section III-C).
+
+  Args:
+    latents: any number of vectors.
+    codebooks: their shape counts alone.
+    key: draws where to start.
+    iterations: of each level.
+    revive: a code that gets no vector takes one at random and tries again;
+      else it stays where it is.
+  """
   levels, codes, dim = codebooks.vectors.shape
   latents = latents.reshape(-1, dim).astype(jnp.float32)
   spread = jnp.std(latents, axis=0)
 
   def one_level(residual, level_key):
     pick_key, noise_key = jax.random.split(level_key)
-    start = residual[
-      jax.random.randint(pick_key, (codes,), 0, residual.shape[0])
-    ]
+
+    def draw(key):
+      return residual[jax.random.randint(key, (codes,), 0, residual.shape[0])]
+
+    start = draw(pick_key)
     # A batch may hold fewer vectors than codes: noise parts the doubles.
     start += 1e-3 * spread * jax.random.normal(noise_key, start.shape)
 
-    def lloyd(_, centres):
-      count, total = _assigned(
-        residual, nearest(residual, centres), codes=codes
-      )
+    def lloyd(iteration, centres):
+      ids = _nearest_in_chunks(residual, centres)
+      count, total = _assigned(residual, ids, codes=codes)
       mean = total / jnp.maximum(count, 1)[:, None]
+      if revive:
+        centres = draw(jax.random.fold_in(pick_key, iteration))
       return jnp.where(count[:, None] > 0, mean, centres)
 
     centres = jax.lax.fori_loop(0, iterations, lloyd, start)
-    ids = nearest(residual, centres)
+    ids = _nearest_in_chunks(residual, centres)
     count, _ = _assigned(residual, ids, codes=codes)
     return residual - centres[ids], (centres, count)
 
@@ -259,6 +275,15 @@ def commitment_loss(
   error = jnp.mean(jnp.square(latents - before - quantized.chosen), axis=(2, 3))
   used = (jnp.arange(levels)[:, None] < levels_used).astype(jnp.float32)
   return jnp.sum(error * used) / jnp.sum(used)
+
+
+def _nearest_in_chunks(vectors, codebook):
+  """`nearest`, for any number of vectors."""
+  if vectors.shape[0] <= _CHUNK:
+    return nearest(vectors, codebook)
+  return jax.lax.map(
+    lambda vector: nearest(vector, codebook), vectors, batch_size=_CHUNK
+  )
 
 
 def _assigned(vectors, ids, *, codes, weight=None):

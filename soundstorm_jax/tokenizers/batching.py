@@ -5,15 +5,15 @@ batch of a bucket always has the same number of rows, silent ones filling it
 up. So few shapes are compiled, and an utterance's tokens do not depend on what
 it is encoded with.
 
-Axes: N samples, S or T tokens, Q levels.
+Axes: B batch, N samples, S or T tokens, Q levels, C feature dimensions.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import soxr
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from soundstorm_jax.tokenizers.base import Tokenizer, token_count
 
@@ -73,6 +73,43 @@ def encode_utterances(
         count = token_count(tokenizer, utterances[number].size)
         tokens[number] = ids[row, :count]
   return [tokens[number] for number in range(len(utterances))]
+
+
+def collect_frames(
+  compute: Callable[
+    [Float[np.ndarray, "B N"], Int[np.ndarray, "B"]], Float[Array, "B S C"]
+  ],
+  recordings: Iterable[Float[np.ndarray, "_"]],
+  *,
+  sample_rate: int,
+  hop: int,
+  max_frames: int,
+) -> Float[np.ndarray, "_ C"]:
+  """Feature vectors of recordings, up to `max_frames` of them.
+
+  Args:
+    compute: (audio, lengths) -> features.
+    recordings: float32 samples; no more are taken than needed.
+    sample_rate: of them, in Hz.
+    hop: samples of a frame.
+    max_frames: of the result.
+
+  Raises:
+    ValueError: there are no recordings, or one is empty.
+  """
+  found: list[np.ndarray] = []
+  total = 0
+  for recording in recordings:
+    bucket = length_bucket(recording.size, unit=sample_rate)
+    audio = np.zeros((1, bucket), np.float32)
+    audio[0, : recording.size] = recording
+    frames = -(-recording.size // hop)
+    lengths = np.array([recording.size], np.int32)
+    found.append(np.asarray(compute(audio, lengths))[0, :frames])
+    total += frames
+    if total >= max_frames:
+      break
+  return np.concatenate(found)[:max_frames]
 
 
 def encode_recording(

@@ -30,7 +30,7 @@ from soundstorm_jax.config import (
 from soundstorm_jax.data.audio_folder import AudioFolder
 from soundstorm_jax.models import semantic
 from soundstorm_jax.tokenizers import learned, mfcc
-from soundstorm_jax.tokenizers.batching import length_bucket
+from soundstorm_jax.tokenizers.batching import collect_frames
 
 
 class Fit(NamedTuple):
@@ -167,17 +167,10 @@ def _collect(
   compute: Callable, crops: Iterable[np.ndarray], config: KMeansConfig
 ) -> np.ndarray:
   """Feature vectors of excerpts, (vectors, C), up to `max_frames` of them."""
-  per_token = config.sample_rate // config.tokens_per_second
-  found: list[np.ndarray] = []
-  total = 0
-  for crop in crops:
-    bucket = length_bucket(crop.size, unit=config.sample_rate)
-    audio = np.zeros((1, bucket), np.float32)
-    audio[0, : crop.size] = crop
-    tokens = -(-crop.size // per_token)
-    lengths = np.array([crop.size], np.int32)
-    found.append(np.asarray(compute(audio, lengths))[0, :tokens])
-    total += tokens
-    if total >= config.max_frames:
-      break
-  return np.concatenate(found)[: config.max_frames]
+  return collect_frames(
+    compute,
+    crops,
+    sample_rate=config.sample_rate,
+    hop=config.sample_rate // config.tokens_per_second,
+    max_frames=config.max_frames,
+  )

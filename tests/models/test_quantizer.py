@@ -68,6 +68,31 @@ def test_more_codes_than_vectors_can_be_initialized():
   assert bool(jnp.isfinite(books.vectors).all())
 
 
+def test_chunks_change_nothing(monkeypatch):
+  latents, key = _random(1, 50, 3), jax.random.key(0)
+  books = quantizer.empty_codebooks(2, 4, dim=3)
+  whole = quantizer.initialize(latents, books, key=key)
+  monkeypatch.setattr(quantizer, "_CHUNK", 16)
+  parts = quantizer.initialize(latents, books, key=key)
+  np.testing.assert_allclose(parts.vectors, whole.vectors, atol=1e-6)
+  np.testing.assert_array_equal(parts.counts, whole.counts)
+
+
+def test_unused_codes_are_revived():
+  # Most vectors are alike, so that most codes start at one place.
+  latents = jnp.concatenate([jnp.zeros((200, 3)), 10 * _random(12, 3)])
+  books = quantizer.empty_codebooks(1, 13, dim=3)
+
+  def used(**settings):
+    after = quantizer.initialize(
+      latents[None], books, key=jax.random.key(0), iterations=200, **settings
+    )
+    return int((after.counts > 0).sum())
+
+  assert used() < 9
+  assert used(revive=True) > 10
+
+
 def test_update_moves_each_code_to_the_mean_of_its_vectors():
   latents, vectors = _random(3, 6, 4), _random(2, 5, 4, seed=1)
   used = jnp.asarray([2, 1, 2])
