@@ -114,11 +114,14 @@ def shardings(boxed: Any, mesh: Mesh) -> Any:
     A tree without boxes, of `NamedSharding`.
   """
 
-  def one(leaf: Any) -> NamedSharding:
+  def one(leaf: Any) -> Any:
     if not _is_boxed(leaf):
       return NamedSharding(mesh, PartitionSpec())
     if not isinstance(leaf, nn.LogicallyPartitioned):
       raise ValueError(f"expected LogicallyPartitioned, got {type(leaf)}")
+    if not jax.tree.leaves(leaf.value):
+      # The place of an array that an optimizer for some parameters has not.
+      return leaf.value
     spec = partition_spec(tuple(leaf.names), leaf.value.shape, mesh)
     return NamedSharding(mesh, spec)
 

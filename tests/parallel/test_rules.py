@@ -6,9 +6,12 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec as P
 
 from soundstorm_jax.config import (
+  CodecTrainingConfig,
   ConformerConfig,
   MeshConfig,
+  OptimizerConfig,
   SoundStormConfig,
+  SoundStreamConfig,
   TrainConfig,
 )
 from soundstorm_jax.parallel import rules
@@ -76,6 +79,22 @@ def test_every_parameter_has_names_in_the_table(task):
   # An unknown name would be an error here, in the optimizer's state as well.
   abstract = abstract_state(task(config).init_state, make_mesh(MeshConfig()))
   assert len(jax.tree.leaves(abstract)) > 3 * len(leaves)
+
+
+def test_state_of_an_optimizer_for_some_parameters_has_its_shardings():
+  config = TrainConfig(
+    task="soundstream",
+    optimizer=OptimizerConfig(muon=True),
+    soundstream=SoundStreamConfig(
+      encoder_channels=2, decoder_channels=2, dim=4, levels=2, codes=4
+    ),
+    codec_training=CodecTrainingConfig(discriminator_channels=2),
+  )
+  init = SoundStreamTask(config).init_state
+  made = rules.unbox(jax.eval_shape(init, jax.random.key(0)))
+  abstract = abstract_state(init, make_mesh(MeshConfig()))
+  assert jax.tree.structure(abstract) == jax.tree.structure(made)
+  assert all(leaf.sharding is not None for leaf in jax.tree.leaves(abstract))
 
 
 def test_every_activation_has_names_in_the_table():
