@@ -62,9 +62,17 @@ def empty_codebooks(levels: int, codes: int, *, dim: int) -> Codebooks:
 
 
 def settled_codebooks(vectors: Float[Array, "Q V D"]) -> Codebooks:
-  """Codebooks of given codes, which no batch initializes."""
-  counts = jnp.ones(vectors.shape[:2])
-  return Codebooks(vectors, counts, vectors, initialized=jnp.ones((), bool))
+  """Codebooks of given codes, which no batch initializes.
+
+  Arrays of their own: a state that is donated may hold none twice, nor one that
+  is needed elsewhere.
+  """
+  return Codebooks(
+    jnp.copy(vectors),
+    jnp.ones(vectors.shape[:2]),
+    sums=jnp.copy(vectors),
+    initialized=jnp.ones((), bool),
+  )
 
 
 def nearest(

@@ -134,6 +134,18 @@ def test_latents_and_speech_come_nearer_and_codebooks_stay(teacher):
   np.testing.assert_array_equal(books[0], books[-1])
 
 
+def test_the_first_step_may_be_given_all_of_the_start(teacher):
+  task = SoundStreamTask(_config(teacher, start=teacher))
+  state = unbox(task.init_state(jax.random.key(0)))
+  # Twice: what the first start is made of is not given away.
+  for _ in range(2):
+    made = task.start_from_data(state, iter(()), jax.random.key(1))
+    jax.jit(lambda books: jax.tree.map(jnp.copy, books), donate_argnums=0)(
+      made.codebooks
+    )
+    assert made.codebooks.counts.is_deleted()
+
+
 def test_an_examples_shares_do_not_depend_on_the_batch(teacher):
   task = SoundStreamTask(
     _config(teacher, teacher_latents=0.5, teacher_speech=0.3)
