@@ -17,9 +17,7 @@ fine stage's 3.4M makes 5.4M) and `tiny` (20 steps, to try it out).
 that measure time (`AudioLMConfig.positions`), of which all beyond 0.64 s are
 alike, and so windows of 3 s in training, of up to 6 s in use. On one core its
 900 steps took 45 minutes beside other work; with windows of 6 s a step took
-nearly four times as long, most of it attention. The shipped weights are of an
-accelerator: 4303 steps of 32 windows in a minute on one H200, that had other
-work (`--config.batch_size=32 --config.steps=4300 --config.optimizer.lr=2e-3`).
+nearly four times as long, most of it attention. The shipped weights had 362.
 """
 
 import dataclasses

@@ -18,9 +18,10 @@ out). Audio is read from a folder, in LibriSpeech's layout or SPEAKER/FILE.
     --workdir=runs/codec --config.data.path=LibriSpeech/dev-clean \\
     --config.codec_training.teacher=teacher.safetensors
 
-What it learns is the teacher's latents and speech, never its weights. At first
-the target is the teacher's speech alone and its complex spectrum, for which the
-phases must be right; then, by the discriminators too, half of it is recordings.
+What it learns is the teacher's latents and speech, never its weights. At first the
+loss is of complex spectra alone, for which the phases must be right; then the mel
+loss and the discriminators join. Their weights, and their rate, are the largest that
+held: docs/what_should_i_see.md.
 """
 
 import dataclasses
@@ -91,8 +92,11 @@ LIGHT = TrainConfig(
   ),
   codec_training=CodecTrainingConfig(
     spectrum_weight=100.0,
+    mel_weight=0.5,
     mel_start=25_000,
+    feature_weight=30.0,
     adversarial_start=25_000,
+    teacher_speech=0.7,
     light_discriminators=True,
     discriminator_channels=96,
     discriminator_lr=3e-4,

@@ -58,7 +58,8 @@ from soundstorm_jax.tokenizers.soundstream import SoundStreamTokenizer
 from soundstorm_jax.weights import fingerprint, load_weights
 
 SHIPPED = pathlib.Path(__file__).parent / "shipped" / "small"
-# The paper's, colder and with guidance: more of the words are right.
+# The paper's, colder and with guidance: of these weights' words, with a prompt,
+# 21 % are wrong and not 35 (eight utterances; model card).
 SHIPPED_SAMPLER = SamplerConfig(temperature=0.8, guidance_scale=1.0)
 
 # Two an octave: at most half as much padding as data, and little to compile.
