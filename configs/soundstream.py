@@ -18,10 +18,10 @@ out). Audio is read from a folder, in LibriSpeech's layout or SPEAKER/FILE.
     --workdir=runs/codec --config.data.path=LibriSpeech/dev-clean \\
     --config.codec_training.teacher=teacher.safetensors
 
-What it learns is the teacher's latents and speech, never its weights. At first the
-loss is of complex spectra alone, for which the phases must be right; then the mel
-loss and the discriminators join. Their weights, and their rate, are the largest that
-held: docs/what_should_i_see.md.
+What it learns is the teacher's latents and speech, never its weights. At first
+the loss is of complex spectra alone, for which the phases must be right; then
+the mel loss and the discriminators join, with weights and a rate that hold; more
+may not: docs/what_should_i_see.md.
 """
 
 import dataclasses
