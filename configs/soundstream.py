@@ -20,8 +20,8 @@ out). Audio is read from a folder, in LibriSpeech's layout or SPEAKER/FILE.
 
 What it learns is the teacher's latents and speech, never its weights. At first
 the loss is of complex spectra alone, for which the phases must be right; then
-the mel loss and the discriminators join, with weights and a rate that hold; more
-may not: docs/what_should_i_see.md.
+the mel loss and the discriminators join, with weights and a rate that hold; of
+more, docs/what_should_i_see.md tells.
 """
 
 import dataclasses
