@@ -76,7 +76,7 @@ def test_links_within_the_repository_lead_somewhere():
 
 def test_programs_of_the_table_exist():
   names = re.findall(r"^\| `(\w+)` \|", _README, re.MULTILINE)
-  assert len(names) == 11
+  assert len(names) == 12
   package = _ROOT / "soundstorm_jax"
   for name in names:
     module, program = package / f"{name}.py", package / name / "__main__.py"

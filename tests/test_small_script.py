@@ -71,6 +71,9 @@ class _Script:
         "CALLS": str(self._calls),
         "RUN": run,
       },
+      # Tests that run in the background ignore SIGINT, and a shell cannot trap
+      # what it was told to ignore.
+      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
   def run(self, *arguments, run=""):

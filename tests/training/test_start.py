@@ -86,5 +86,5 @@ def test_refuses_weights_of_another_size_or_kind(weights):
 
 
 def test_only_some_tasks_take_a_start():
-  with pytest.raises(ValueError, match="'soundstream' takes no start"):
-    TrainConfig(task="soundstream", start="x.safetensors")
+  with pytest.raises(ValueError, match="'kmeans' takes no start"):
+    TrainConfig(task="kmeans", start="x.safetensors")
