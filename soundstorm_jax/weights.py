@@ -80,11 +80,22 @@ def save_weights(
     "kind": kind,
     "config": json.dumps(config, sort_keys=True),
   }
-  path = pathlib.Path(path)
+  write_arrays(pathlib.Path(path), arrays, header=header)
+
+
+def write_arrays(
+  path: pathlib.Path,
+  arrays: Mapping[str, np.ndarray],
+  *,
+  header: Mapping[str, str],
+) -> None:
+  """Writes a safetensors file, whole or not at all; folders are made."""
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_name(path.name + ".partial")
   # Not its save_file, whose files only their owner may read.
-  partial.write_bytes(safetensors.numpy.save(arrays, metadata=header))
+  partial.write_bytes(
+    safetensors.numpy.save(dict(arrays), metadata=dict(header))
+  )
   partial.replace(path)
 
 

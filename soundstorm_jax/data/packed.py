@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import safetensors
-import safetensors.numpy
 from jaxtyping import UInt16, UInt32
 
 from soundstorm_jax.data.token_example import (
@@ -32,6 +31,7 @@ from soundstorm_jax.data.token_example import (
   TokenMetadata,
   check_example,
 )
+from soundstorm_jax.weights import write_arrays
 
 SUFFIX = ".safetensors"
 _KIND = "tokens"
@@ -139,11 +139,7 @@ def write_packed(
     "metadata": json.dumps(metadata.to_json(), sort_keys=True),
     "splits": json.dumps(splits),
   }
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(path.name + ".partial")
-  # Not its save_file, whose files only their owner may read.
-  partial.write_bytes(safetensors.numpy.save(arrays, metadata=header))
-  partial.replace(path)
+  write_arrays(path, arrays, header=header)
 
 
 class PackedTokens:

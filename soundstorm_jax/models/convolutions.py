@@ -36,24 +36,29 @@ def leaky_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
   return jnp.maximum(x, 0.3 * x)
 
 
-def grouped_product(
-  x: Float[Array, "B N C"], kernel: Float[Array, "I E"]
-) -> Float[Array, "B N E"]:
-  """Each of G = C / I groups of channels times its E / G columns."""
-  groups = x.shape[-1] // kernel.shape[0]
+def by_groups(
+  product: Callable[[Array, Array], Array],
+  x: Float[Array, "B N C"],
+  kernel: Float[Array, "*K E"],
+  *,
+  groups: int,
+) -> Float[Array, "B M F"]:
+  """Each group of x's channels with its own columns of the kernel.
+
+  Args:
+    product: (C / G channels, E / G columns) -> a group's result.
+    x: input.
+    kernel: with the features of all groups, one after another.
+    groups: G.
+  """
   if groups == 1:
-    return x @ kernel
-  return jnp.concatenate(
-    [
-      part @ columns
-      for part, columns in zip(
-        jnp.split(x, groups, axis=-1),
-        jnp.split(kernel, groups, axis=-1),
-        strict=True,
-      )
-    ],
-    axis=-1,
+    return product(x, kernel)
+  parts = zip(
+    jnp.split(x, groups, axis=-1),
+    jnp.split(kernel, groups, axis=-1),
+    strict=True,
   )
+  return jnp.concatenate([product(*part) for part in parts], axis=-1)
 
 
 def delayed(x: Float[Array, "B N C"], steps: int) -> Float[Array, "B N C"]:
@@ -112,8 +117,11 @@ class GroupedConv(nn.Module):
     bias = self.param("bias", _bias_init(), (self.features,))
     x = x.astype(self.dtype)
     return bias.astype(self.dtype) + sum(
-      grouped_product(
-        delayed(x, self.kernel - 1 - step), kernel[step].astype(self.dtype)
+      by_groups(
+        jnp.matmul,
+        delayed(x, self.kernel - 1 - step),
+        kernel[step].astype(self.dtype),
+        groups=self.groups,
       )
       for step in range(self.kernel)
     )
@@ -170,19 +178,20 @@ class Downsample(nn.Module):
       (self.blocks * self.stride, inner, self.features),
     )
     bias = self.param("bias", _bias_init(), (self.features,))
-    x = x.astype(self.dtype)
-    kernel = kernel.astype(self.dtype)
-    parts = []
-    for group, columns in zip(
-      jnp.split(x, self.groups, axis=-1),
-      jnp.split(kernel, self.groups, axis=-1),
-      strict=True,
-    ):
+
+    def product(group: Array, columns: Array) -> Array:
       blocks = group.reshape(batch, frames, self.stride * inner)
       seen = [delayed(blocks, self.blocks - 1 - i) for i in range(self.blocks)]
       together = jnp.concatenate(seen, axis=-1)
-      parts.append(together @ columns.reshape(together.shape[-1], -1))
-    return jnp.concatenate(parts, axis=-1) + bias.astype(self.dtype)
+      return together @ columns.reshape(together.shape[-1], -1)
+
+    made = by_groups(
+      product,
+      x.astype(self.dtype),
+      kernel.astype(self.dtype),
+      groups=self.groups,
+    )
+    return made + bias.astype(self.dtype)
 
 
 class Upsample(nn.Module):
@@ -209,19 +218,20 @@ class Upsample(nn.Module):
       (self.blocks * self.stride, inner, self.features),
     )
     bias = self.param("bias", _bias_init(), (self.features,))
-    x = x.astype(self.dtype)
-    kernel = kernel.astype(self.dtype)
-    parts = []
-    for group, columns in zip(
-      jnp.split(x, self.groups, axis=-1),
-      jnp.split(kernel, self.groups, axis=-1),
-      strict=True,
-    ):
+
+    def product(group: Array, columns: Array) -> Array:
       columns = jnp.moveaxis(columns, 1, 0).reshape(inner, -1)
       blocks = jnp.split(group @ columns, self.blocks, axis=-1)
       total = sum(delayed(block, late) for late, block in enumerate(blocks))
-      parts.append(total.reshape(batch, frames * self.stride, -1))
-    return jnp.concatenate(parts, axis=-1) + bias.astype(self.dtype)
+      return total.reshape(batch, frames * self.stride, -1)
+
+    made = by_groups(
+      product,
+      x.astype(self.dtype),
+      kernel.astype(self.dtype),
+      groups=self.groups,
+    )
+    return made + bias.astype(self.dtype)
 
 
 class ResidualUnit(nn.Module):

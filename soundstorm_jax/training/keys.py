@@ -8,6 +8,7 @@ example's position in the run (data/positions.py), which says its step too.
 import zlib
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 
@@ -15,4 +16,11 @@ def stream(seed: int, *, name: str) -> Key[Array, ""]:
   """The key of one use of randomness, such as "init", "train" or "eval"."""
   return jax.random.fold_in(
     jax.random.key(seed), zlib.crc32(name.encode()) & 0x7FFFFFFF
+  )
+
+
+def by_example(key: Key[Array, ""], examples: int) -> Key[Array, " B"]:
+  """A key for each example of a batch, whatever the number of the others."""
+  return jax.vmap(lambda row: jax.random.fold_in(key, row))(
+    jnp.arange(examples)
   )

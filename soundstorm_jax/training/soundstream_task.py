@@ -26,7 +26,7 @@ from soundstorm_jax.models import quantizer
 from soundstorm_jax.models.codec import Codec
 from soundstorm_jax.models.discriminators import Discriminators
 from soundstorm_jax.models.soundstream import SoundStream
-from soundstorm_jax.training import codec_losses, codec_start, start
+from soundstorm_jax.training import codec_losses, codec_start, keys, start
 from soundstorm_jax.training.audible import load_codec
 from soundstorm_jax.training.metrics import Mean
 from soundstorm_jax.training.optimizer import (
@@ -271,8 +271,9 @@ class SoundStreamTask:
         decay=self._config.optimizer.ema_decay,
         step=state.step,
       ),
-      codebooks=jax.lax.cond(
-        quantizing & (config.codebook_decay < 1),
+      # Codebooks that stay need not compile what would move them.
+      codebooks=_cond(
+        config.codebook_decay < 1 and quantizing,
         lambda: quantizer.update(
           books,
           quantized,
@@ -360,10 +361,9 @@ class SoundStreamTask:
     if self._teacher is None:
       return None
     config = self._config.codec_training
-    keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(
-      jnp.arange(audio.shape[0])
+    draws = jax.vmap(lambda k: jax.random.uniform(k, (2, 1)))(
+      keys.by_example(key, audio.shape[0])
     )
-    draws = jax.vmap(lambda k: jax.random.uniform(k, (2, 1)))(keys)
     return _Lesson(
       latents=self._teacher.latents(audio),
       heard=draws[:, :1] < config.teacher_latents,
@@ -375,10 +375,9 @@ class SoundStreamTask:
     levels = self._config.soundstream.levels
     if not self._config.codec_training.quantizer_dropout:
       return jnp.full((examples,), levels)
-    keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(
-      jnp.arange(examples)
+    return jax.vmap(lambda k: jax.random.randint(k, (), 1, levels + 1))(
+      keys.by_example(key, examples)
     )
-    return jax.vmap(lambda k: jax.random.randint(k, (), 1, levels + 1))(keys)
 
   def _judged(self, judges, real, made):
     real_views = self._judges.apply({"params": judges}, real)
