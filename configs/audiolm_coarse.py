@@ -24,15 +24,15 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
+from soundstorm_jax.audiolm.config import AudioLMConfig, AudioLMTrainingConfig
 from soundstorm_jax.config import (
-  AudioLMConfig,
   DataConfig,
   MeshConfig,
   OptimizerConfig,
   TrainConfig,
-  TransformerConfig,
   to_mapping,
 )
+from soundstorm_jax.layers.config import TransformerConfig
 
 # Data, steps and optimizer as in librilight.py: AudioLM's are not given.
 PAPER = TrainConfig(
@@ -48,19 +48,21 @@ PAPER = TrainConfig(
     window_seconds=10.0, min_window_seconds=0.0, eval_batches=16, workers=16
   ),
   optimizer=OptimizerConfig(lr=3e-4, warmup_steps=5000, ema_decay=0.9999),
-  audiolm=AudioLMConfig(
-    stage="coarse",
-    window_frames=500,
-    transformer=TransformerConfig(
-      dim=1024,
-      layers=12,
-      heads=16,
-      ff_dim=4096,
-      dropout=0.1,
-      scan_layers=True,
-      remat=True,
-      dtype="bfloat16",
-    ),
+  system=AudioLMTrainingConfig(
+    model=AudioLMConfig(
+      stage="coarse",
+      window_frames=500,
+      transformer=TransformerConfig(
+        dim=1024,
+        layers=12,
+        heads=16,
+        ff_dim=4096,
+        dropout=0.1,
+        scan_layers=True,
+        remat=True,
+        dtype="bfloat16",
+      ),
+    )
   ),
 )
 
@@ -77,15 +79,17 @@ SMALL = TrainConfig(
   optimizer=OptimizerConfig(
     lr=3e-3, warmup_steps=100, final_lr_ratio=0.02, ema_decay=0.99
   ),
-  audiolm=AudioLMConfig(
-    stage="coarse",
-    # That of the shipped semantic tokens.
-    semantic_vocab=1024,
-    window_frames=300,
-    positions="time",
-    transformer=TransformerConfig(
-      dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
-    ),
+  system=AudioLMTrainingConfig(
+    model=AudioLMConfig(
+      stage="coarse",
+      # That of the shipped semantic tokens.
+      semantic_vocab=1024,
+      window_frames=300,
+      positions="time",
+      transformer=TransformerConfig(
+        dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
+      ),
+    )
   ),
 )
 
@@ -98,10 +102,13 @@ TINY = dataclasses.replace(
   keep_checkpoints=2,
   data=DataConfig(window_seconds=2.0, min_window_seconds=1.0, eval_batches=2),
   optimizer=OptimizerConfig(lr=3e-3, warmup_steps=10, ema_decay=0.9),
-  audiolm=dataclasses.replace(
-    SMALL.audiolm,
-    transformer=TransformerConfig(
-      dim=32, layers=2, heads=2, ff_dim=64, scan_layers=False
+  system=dataclasses.replace(
+    SMALL.system,
+    model=dataclasses.replace(
+      SMALL.system.model,
+      transformer=TransformerConfig(
+        dim=32, layers=2, heads=2, ff_dim=64, scan_layers=False
+      ),
     ),
   ),
 )

@@ -19,15 +19,15 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
+from soundstorm_jax.audiolm.config import AudioLMConfig, AudioLMTrainingConfig
 from soundstorm_jax.config import (
-  AudioLMConfig,
   DataConfig,
   MeshConfig,
   OptimizerConfig,
   TrainConfig,
-  TransformerConfig,
   to_mapping,
 )
+from soundstorm_jax.layers.config import TransformerConfig
 
 # An utterance's last chunk may be of any length, hence the short windows.
 PAPER = TrainConfig(
@@ -43,19 +43,21 @@ PAPER = TrainConfig(
     window_seconds=3.0, min_window_seconds=0.0, eval_batches=16, workers=16
   ),
   optimizer=OptimizerConfig(lr=3e-4, warmup_steps=5000, ema_decay=0.9999),
-  audiolm=AudioLMConfig(
-    stage="fine",
-    window_frames=150,
-    transformer=TransformerConfig(
-      dim=1024,
-      layers=12,
-      heads=16,
-      ff_dim=4096,
-      dropout=0.1,
-      scan_layers=True,
-      remat=True,
-      dtype="bfloat16",
-    ),
+  system=AudioLMTrainingConfig(
+    model=AudioLMConfig(
+      stage="fine",
+      window_frames=150,
+      transformer=TransformerConfig(
+        dim=1024,
+        layers=12,
+        heads=16,
+        ff_dim=4096,
+        dropout=0.1,
+        scan_layers=True,
+        remat=True,
+        dtype="bfloat16",
+      ),
+    )
   ),
 )
 
@@ -72,14 +74,16 @@ SMALL = TrainConfig(
   optimizer=OptimizerConfig(
     lr=3e-3, warmup_steps=100, final_lr_ratio=0.02, ema_decay=0.99
   ),
-  audiolm=AudioLMConfig(
-    stage="fine",
-    semantic_vocab=1024,
-    window_frames=150,
-    positions="time",
-    transformer=TransformerConfig(
-      dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
-    ),
+  system=AudioLMTrainingConfig(
+    model=AudioLMConfig(
+      stage="fine",
+      semantic_vocab=1024,
+      window_frames=150,
+      positions="time",
+      transformer=TransformerConfig(
+        dim=128, layers=4, heads=4, ff_dim=512, scan_layers=False
+      ),
+    )
   ),
 )
 
@@ -92,10 +96,13 @@ TINY = dataclasses.replace(
   keep_checkpoints=2,
   data=DataConfig(window_seconds=1.0, min_window_seconds=0.5, eval_batches=2),
   optimizer=OptimizerConfig(lr=3e-3, warmup_steps=10, ema_decay=0.9),
-  audiolm=dataclasses.replace(
-    SMALL.audiolm,
-    transformer=TransformerConfig(
-      dim=32, layers=2, heads=2, ff_dim=64, scan_layers=False
+  system=dataclasses.replace(
+    SMALL.system,
+    model=dataclasses.replace(
+      SMALL.system.model,
+      transformer=TransformerConfig(
+        dim=32, layers=2, heads=2, ff_dim=64, scan_layers=False
+      ),
     ),
   ),
 )

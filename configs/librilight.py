@@ -13,13 +13,16 @@ its end here; Table 1 of the paper is what to expect of it.
 from ml_collections import ConfigDict
 
 from soundstorm_jax.config import (
-  ConformerConfig,
   DataConfig,
   MeshConfig,
   OptimizerConfig,
-  SoundStormConfig,
   TrainConfig,
   to_mapping,
+)
+from soundstorm_jax.layers.config import ConformerConfig
+from soundstorm_jax.soundstorm.config import (
+  SoundStormConfig,
+  SoundStormTrainingConfig,
 )
 
 
@@ -38,17 +41,19 @@ def get_config() -> ConfigDict:
       window_seconds=30.0, min_window_seconds=0.0, eval_batches=16, workers=16
     ),
     optimizer=OptimizerConfig(lr=3e-4, warmup_steps=5000, ema_decay=0.9999),
-    soundstorm=SoundStormConfig(
-      conformer=ConformerConfig(
-        dim=1024,
-        layers=12,
-        heads=16,
-        ff_dim=4096,
-        dropout=0.1,
-        scan_layers=True,
-        remat=True,
-        dtype="bfloat16",
-      ),
+    system=SoundStormTrainingConfig(
+      model=SoundStormConfig(
+        conformer=ConformerConfig(
+          dim=1024,
+          layers=12,
+          heads=16,
+          ff_dim=4096,
+          dropout=0.1,
+          scan_layers=True,
+          remat=True,
+          dtype="bfloat16",
+        ),
+      )
     ),
   )
   return ConfigDict(to_mapping(config))

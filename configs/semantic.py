@@ -2,12 +2,12 @@
 
   python -m soundstorm_jax.train --config=configs/semantic.py \\
     --config.data.path=speech --workdir=runs/semantic \\
-    --config.kmeans.encoder=runs/encoder/encoder.safetensors
+    --config.system.encoder=runs/encoder/encoder.safetensors
 
 writes runs/semantic/semantic.safetensors: 1024 centres of the features of the
 last layer of an encoder (see semantic_encoder.py), 25 tokens a second, fitted
 to 16 speakers of dev-clean; the four others are held out. Without
---config.kmeans.encoder the features are MFCC, which need no training.
+--config.system.encoder the features are MFCC, which need no training.
 
 Held-out speakers, all 244 utterances, at 25 tokens a second:
 
@@ -27,18 +27,18 @@ speaker is 0.316 of the utterances.
 
 import ml_collections
 
-from soundstorm_jax import config as config_lib
+from soundstorm_jax.config import DataConfig, TrainConfig, to_mapping
+from soundstorm_jax.semantic.config import KMeansConfig
 
 
 def get_config() -> ml_collections.ConfigDict:
   """The defaults of `KMeansConfig` on LibriSpeech."""
   config = ml_collections.ConfigDict(
-    config_lib.to_mapping(
-      config_lib.TrainConfig(
+    to_mapping(
+      TrainConfig(
         task="kmeans",
-        data=config_lib.DataConfig(
-          held_out_speakers=("1272", "2035", "2412", "422")
-        ),
+        system=KMeansConfig(),
+        data=DataConfig(held_out_speakers=("1272", "2035", "2412", "422")),
       )
     )
   )

@@ -12,11 +12,11 @@ out). Audio is read from a folder, in LibriSpeech's layout or SPEAKER/FILE.
 
 `light` needs a teacher, for one Google's SoundStream in Lyra V2:
 
-  python -m soundstorm_jax.import_lyra --model=lyra/model_coeffs \\
+  python -m soundstorm_jax.soundstream.import_lyra --model=lyra/model_coeffs \\
     --refit=LibriSpeech/dev-clean --output=teacher.safetensors
   python -m soundstorm_jax.train --config=configs/soundstream.py:light \\
     --workdir=runs/codec --config.data.path=LibriSpeech/dev-clean \\
-    --config.codec_training.teacher=teacher.safetensors
+    --config.system.teacher=teacher.safetensors
 
 What it learns is the teacher's latents and speech, never its weights. At first
 the loss is of complex spectra alone, for which the phases must be right; then
@@ -29,12 +29,15 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from soundstorm_jax.config import (
-  CodecTrainingConfig,
   DataConfig,
   OptimizerConfig,
-  SoundStreamConfig,
   TrainConfig,
   to_mapping,
+)
+from soundstorm_jax.soundstream.config import (
+  LIGHT_CODEC,
+  SoundStreamConfig,
+  SoundStreamTrainingConfig,
 )
 
 PAPER = TrainConfig(
@@ -48,8 +51,8 @@ PAPER = TrainConfig(
   optimizer=OptimizerConfig(
     lr=3e-4, b1=0.8, b2=0.99, weight_decay=0.0, clip_norm=10.0
   ),
-  soundstream=SoundStreamConfig(
-    encoder_channels=32, decoder_channels=32, dim=128
+  system=SoundStreamTrainingConfig(
+    model=SoundStreamConfig(encoder_channels=32, decoder_channels=32, dim=128)
   ),
 )
 
@@ -78,19 +81,10 @@ LIGHT = TrainConfig(
     # Losses that sum six windows have gradients of some hundreds.
     clip_norm=1e4,
     ema_decay=0.998,
+  ),
+  system=SoundStreamTrainingConfig(
+    model=LIGHT_CODEC,
     muon=True,
-  ),
-  soundstream=SoundStreamConfig(
-    patch=16,
-    strides=(5, 2, 2),
-    encoder_channels=64,
-    decoder_channels=64,
-    dim=64,
-    separable=True,
-    group_width=64,
-    activation="leaky_relu",
-  ),
-  codec_training=CodecTrainingConfig(
     spectrum_weight=100.0,
     mel_weight=0.5,
     mel_start=25_000,
@@ -115,13 +109,15 @@ TINY = TrainConfig(
   log_every=5,
   data=DataConfig(window_seconds=1.0, eval_batches=4, workers=1, cache=True),
   optimizer=OptimizerConfig(lr=1e-3, warmup_steps=5, weight_decay=0.0),
-  soundstream=SoundStreamConfig(
-    encoder_channels=2, decoder_channels=2, dim=8, levels=4, codes=16
+  system=SoundStreamTrainingConfig(
+    model=SoundStreamConfig(
+      encoder_channels=2, decoder_channels=2, dim=8, levels=4, codes=16
+    ),
+    # The discriminators cost most of a step, and need far more of them.
+    adversarial_start=1_000_000,
+    discriminator_channels=2,
   ),
   # The discriminators cost most of a step, and need far more of them.
-  codec_training=CodecTrainingConfig(
-    adversarial_start=1_000_000, discriminator_channels=2
-  ),
 )
 
 
@@ -131,9 +127,11 @@ def get_config(arg: str = "paper") -> ConfigDict:
     config = PAPER
   elif arg == "24khz":
     codec = dataclasses.replace(
-      PAPER.soundstream, sample_rate=24_000, strides=(2, 5, 6, 8)
+      PAPER.system.model, sample_rate=24_000, strides=(2, 5, 6, 8)
     )
-    config = dataclasses.replace(PAPER, soundstream=codec)
+    config = dataclasses.replace(
+      PAPER, system=dataclasses.replace(PAPER.system, model=codec)
+    )
   elif arg == "light":
     config = LIGHT
   elif arg == "tiny":

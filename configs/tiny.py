@@ -10,12 +10,15 @@ says for how many steps (tiny.py:120); the same workdir continues a shorter run.
 from ml_collections import ConfigDict
 
 from soundstorm_jax.config import (
-  ConformerConfig,
   DataConfig,
   OptimizerConfig,
-  SoundStormConfig,
   TrainConfig,
   to_mapping,
+)
+from soundstorm_jax.layers.config import ConformerConfig
+from soundstorm_jax.soundstorm.config import (
+  SoundStormConfig,
+  SoundStormTrainingConfig,
 )
 
 
@@ -31,12 +34,14 @@ def get_config(arg: str = "80") -> ConfigDict:
     keep_checkpoints=2,
     data=DataConfig(window_seconds=2.0, min_window_seconds=1.0, eval_batches=2),
     optimizer=OptimizerConfig(lr=3e-3, warmup_steps=10, ema_decay=0.9),
-    soundstorm=SoundStormConfig(
-      # That of the shipped semantic tokens.
-      semantic_vocab=1024,
-      conformer=ConformerConfig(
-        dim=64, layers=2, heads=2, ff_dim=128, scan_layers=False
-      ),
+    system=SoundStormTrainingConfig(
+      model=SoundStormConfig(
+        # That of the shipped semantic tokens.
+        semantic_vocab=1024,
+        conformer=ConformerConfig(
+          dim=64, layers=2, heads=2, ff_dim=128, scan_layers=False
+        ),
+      )
     ),
   )
   return ConfigDict(to_mapping(config))

@@ -64,7 +64,7 @@ def frequencies_alone(tokens: str) -> dict[str, float]:
   """Cross-entropy of held-out tokens by level, under code frequencies."""
   # Jax and TensorFlow take seconds to import.
   from soundstorm_jax.data.records import TokenRecords
-  from soundstorm_jax.evaluation.token_accuracy import count_codes
+  from soundstorm_jax.evaluation.tokens import count_codes
 
   counts = []
   for name in ("train", "test"):

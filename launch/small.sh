@@ -108,19 +108,19 @@ if [[ $size == tiny ]]; then
   # The discriminators join, since their part is to be tried too.
   codec=(--config.batch_size=2 --config.steps=4 --config.log_every=2
     --config.eval_every=4 --config.data.window_seconds=0.5
-    --config.data.eval_batches=1 --config.codec_training.mel_start=2
-    --config.codec_training.adversarial_start=2)
+    --config.data.eval_batches=1 --config.system.mel_start=2
+    --config.system.adversarial_start=2)
   storm=(--config="$root/configs/tiny.py:20")
   stages=()
 else
   # As many windows as the config's 40,000 steps of six have, mel loss and
   # discriminators as early among them.
   codec=(--config.batch_size=32 --config.steps=7500
-    --config.codec_training.mel_start=4700
-    --config.codec_training.adversarial_start=4700)
+    --config.system.mel_start=4700
+    --config.system.adversarial_start=4700)
   # 6000 steps: 160 s on an H200, and its compilation.
   storm=(--config="$root/configs/small.py"
-    --config.soundstorm.conformer.dtype=bfloat16)
+    --config.system.model.conformer.dtype=bfloat16)
   # The coarse stage's take a minute on an H200.
   stages=(--config.batch_size=32 --config.steps=4300
     --config.optimizer.lr=2e-3)
@@ -129,9 +129,9 @@ train soundstream 36 --config="$root/configs/soundstream.py:light" \
   "${codec[@]}" --config.data.path="$speech" --config.data.on_device=True \
   --config.data.workers="$(nproc)" \
   --config.data.held_out_speakers="('$held_out',)" \
-  --config.codec_training.teacher="$teacher"
+  --config.system.teacher="$teacher"
 train soundstorm 36 "${storm[@]}" --config.data.path="$tokens" \
-  --config.codec_weights="$output/soundstream.safetensors"
+  --config.system.codec_weights="$output/soundstream.safetensors"
 for stage in coarse fine; do
   train "audiolm_$stage" 14 \
     --config="$root/configs/audiolm_$stage.py:$size" "${stages[@]}" \

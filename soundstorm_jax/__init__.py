@@ -13,14 +13,14 @@ __version__ = "0.1.0"
 
 # Where each of them is.
 _API = {
-  "AudioLMModel": "audiolm",
-  "Generated": "api",
-  "Request": "api",
-  "SpeechModel": "api",
-  "SpeechTokens": "api",
-  "Times": "api",
-  "load": "api",
-  "load_audiolm": "audiolm",
+  "AudioLMModel": "speech.audiolm",
+  "Generated": "speech.requests",
+  "Request": "speech.requests",
+  "SpeechModel": "speech.model",
+  "SpeechTokens": "speech.requests",
+  "Times": "speech.requests",
+  "load": "speech.loading",
+  "load_audiolm": "speech.loading",
 }
 
 __all__ = ["__version__", *_API]

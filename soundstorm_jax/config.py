@@ -1,159 +1,133 @@
-"""Frozen settings of every part; a ConfigDict becomes one of these once.
+"""Settings: what every run has, and how settings are checked and read.
 
-The library sees only these dataclasses. A program reads a config file into an
-`ml_collections.ConfigDict` and turns it into a dataclass at its edge with
-`from_mapping`, which refuses unknown keys, so that a misspelt setting is an
-error and not silence.
-
-Numbers with a section or table are from SoundStorm (arXiv 2305.09636).
+A frozen dataclass becomes nested plain values and comes back without a slip:
+unknown keys and values of another type are errors, so that a misspelt setting
+is not silence. The library sees only these dataclasses; a program reads a
+config file and turns it into them at its edge. Each system has its own
+settings, in its own `config.py`.
 """
 
+import argparse
 import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-# Whoever reads a config finds all that belongs to it here.
-from soundstorm_jax.config_audiolm import (
-  AudioLMConfig,
-  AudioLMSamplerConfig,
-  AudioLMStages,
-  TransformerConfig,
-)
-from soundstorm_jax.config_base import (
-  ConformerConfig,
-  at_least,
-  from_mapping,
-  to_mapping,
-  within,
-)
-from soundstorm_jax.config_semantic import (
-  KMeansConfig,
-  SemanticEncoderConfig,
-  SemanticTrainingConfig,
-  WhisperConfig,
-)
-from soundstorm_jax.config_soundstream import (
-  CodecTrainingConfig,
-  SoundStreamConfig,
-)
-
-__all__ = [
-  "AudioLMConfig",
-  "AudioLMSamplerConfig",
-  "AudioLMStages",
-  "CodecTrainingConfig",
-  "ConformerConfig",
-  "DataConfig",
-  "KMeansConfig",
-  "MaskingConfig",
-  "MeshConfig",
-  "OptimizerConfig",
-  "SamplerConfig",
-  "SemanticEncoderConfig",
-  "SemanticTrainingConfig",
-  "SoundStormConfig",
-  "SoundStreamConfig",
-  "TrainConfig",
-  "TransformerConfig",
-  "WhisperConfig",
-  "from_mapping",
-  "to_mapping",
-]
+_T = TypeVar("_T")
+_Value = TypeVar("_Value")
 
 
-@dataclasses.dataclass(frozen=True)
-class SoundStormConfig:
-  """The masked token predictor (section 2.1): levels, codes, conditioning."""
-
-  levels: int = 12
-  codes: int = 1024
-  semantic_vocab: int = 1024
-  conformer: ConformerConfig = ConformerConfig()
-
-  def __post_init__(self):
-    for name in ("levels", "codes", "semantic_vocab"):
-      at_least(name, getattr(self, name), 1)
-
-  @property
-  def mask_id(self) -> int:
-    """The id, one past the codes, that stands for a masked token."""
-    return self.codes
-
-  @property
-  def null_semantic_id(self) -> int:
-    """The id that stands for dropped conditioning."""
-    return self.semantic_vocab
+def at_least(name: str, value: float, limit: float) -> None:
+  """Raises ValueError with the value and the limit."""
+  if not value >= limit:
+    raise ValueError(f"{name} must be at least {limit}, got {value}")
 
 
-@dataclasses.dataclass(frozen=True)
-class MaskingConfig:
-  """The training mask (section 2.2).
+def within(name: str, value: float, low: float, high: float) -> None:
+  """Raises ValueError with the value and the limits."""
+  if not low <= value <= high:
+    raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
 
-  Attributes:
-    no_prompt_prob: the chance that the delimiter is put at frame 0 instead of
-      being drawn; the paper has no such choice (0).
-    semantic_dropout: the chance that an example's conditioning is dropped, for
-      classifier-free guidance; the paper has none (0).
-    coarse_bias: level q of Q is drawn in proportion to (Q + 1 - q) to this
-      power. 0 is uniform, as in the paper; MaskGCT (arXiv 2409.00750) favours
-      coarse levels too, which short runs would else hardly get to know.
-    full_mask_prob: the chance that a level is masked whole instead of by the
-      cosine, as a level's first pass in decoding sees it; the paper has no such
-      choice (0).
+
+def check_dtype(dtype: str) -> None:
+  """Raises ValueError unless it is a dtype to compute in."""
+  if dtype not in ("float32", "bfloat16"):
+    raise ValueError(f"dtype must be float32 or bfloat16, got {dtype!r}")
+
+
+def from_mapping(cls: type[_T], values: Mapping[str, Any]) -> _T:
+  """Builds a frozen config, nested ones included, from plain values.
+
+  Args:
+    cls: the dataclass to build.
+    values: field values; nested dataclasses as mappings, tuples as sequences.
+
+  Raises:
+    ValueError: a key is not a field, or a value has another type.
+  """
+  hints = typing.get_type_hints(cls)
+  unknown = sorted(set(values) - set(hints))
+  if unknown:
+    raise ValueError(
+      f"{cls.__name__} has no field {', '.join(unknown)}; it has "
+      f"{', '.join(sorted(hints))}"
+    )
+  return cls(
+    **{
+      name: _convert(f"{cls.__name__}.{name}", hints[name], value)
+      for name, value in values.items()
+    }
+  )
+
+
+def _convert(name: str, hint: Any, value: Any) -> Any:
+  if hint is Any:
+    return value
+  if dataclasses.is_dataclass(hint):
+    if isinstance(value, hint):
+      return value
+    if not isinstance(value, Mapping):
+      raise ValueError(f"{name} must be a mapping, got {value!r}")
+    return from_mapping(hint, value)
+  if isinstance(hint, types.GenericAlias):
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+      raise ValueError(f"{name} must be a sequence, got {value!r}")
+    item = typing.get_args(hint)[0]
+    return tuple(_convert(name, item, v) for v in value)
+  if hint is float and type(value) is int:
+    return float(value)
+  if type(value) is not hint:
+    raise ValueError(f"{name} must be {hint.__name__}, got {value!r}")
+  return value
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+  """The inverse of `from_mapping`: nested plain values, fit for JSON."""
+  return dataclasses.asdict(config)
+
+
+def listed(
+  convert: Callable[[str], _Value],
+) -> Callable[[str], tuple[_Value, ...]]:
+  """The `type` of an argument like 1,4,16; an empty text has no values.
+
+  Args:
+    convert: makes a value of its text, or raises ValueError.
+
+  Returns:
+    A parser, whose complaint argparse shows beside the argument's name.
   """
 
-  no_prompt_prob: float = 0.0
-  semantic_dropout: float = 0.0
-  coarse_bias: float = 0.0
-  full_mask_prob: float = 0.0
+  def parse(text: str) -> tuple[_Value, ...]:
+    try:
+      return tuple(convert(part) for part in text.split(",")) if text else ()
+    except ValueError as error:
+      raise argparse.ArgumentTypeError(
+        f"{text!r} must be values parted by commas: {error}"
+      ) from error
 
-  def __post_init__(self):
-    within("no_prompt_prob", self.no_prompt_prob, 0.0, 1.0)
-    within("semantic_dropout", self.semantic_dropout, 0.0, 1.0)
-    within("coarse_bias", self.coarse_bias, 0.0, 10.0)
-    within("full_mask_prob", self.full_mask_prob, 0.0, 1.0)
+  return parse
 
 
-@dataclasses.dataclass(frozen=True)
-class SamplerConfig:
-  """Parallel decoding (section 2.3).
+def _name(text: str) -> str:
+  """A name without blanks around it.
 
-  Attributes:
-    iterations: forward passes per level, coarse to fine.
-    temperature: divides the logits before sampling.
-    choice_temperature: scale of the Gumbel noise on the confidences, annealed
-      to zero within a level; 4.5 in the official MaskGIT.
-    guidance_scale: classifier-free guidance, away from what the network
-      expects when it knows neither semantic tokens nor prompt; 0, as in the
-      paper, is none (one pass an iteration).
+  Raises:
+    ValueError: nothing is left.
   """
+  if not text.strip():
+    raise ValueError("an empty name")
+  return text.strip()
 
-  iterations: tuple[int, ...] = (16, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)
-  temperature: float = 1.0
-  choice_temperature: float = 4.5
-  guidance_scale: float = 0.0
 
-  def __post_init__(self):
-    if not self.iterations:
-      raise ValueError("iterations must name at least one level, got ()")
-    for count in self.iterations:
-      at_least("iterations", count, 1)
-    if not self.temperature > 0:
-      raise ValueError(f"temperature must be above 0, got {self.temperature}")
-    at_least("choice_temperature", self.choice_temperature, 0)
-    at_least("guidance_scale", self.guidance_scale, 0)
-
-  @property
-  def passes(self) -> int:
-    """Iterations over all levels: 27 at the paper's setting."""
-    return sum(self.iterations)
+# The `type` of an argument like A,B,C.
+listed_names = listed(_name)
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-  """AdamW with linear warm-up, then a cosine to `final_lr_ratio * lr`.
-
-  With `muon`, for the codec alone, the kernels of its convolutions are stepped
-  by Muon, and the rest by AdamW at half the rate.
-  """
+  """AdamW with linear warm-up, then a cosine to `final_lr_ratio * lr`."""
 
   lr: float = 3e-4
   warmup_steps: int = 1000
@@ -164,7 +138,6 @@ class OptimizerConfig:
   clip_norm: float = 1.0
   ema_decay: float = 0.999
   accumulate: int = 1
-  muon: bool = False
 
   def __post_init__(self):
     if not self.lr > 0:
@@ -186,7 +159,7 @@ class DataConfig:
 
   Attributes:
     path: a folder, or several with commas between: token datasets, or a file of
-      `soundstorm_jax.pack` (SoundStorm, AudioLM); audio (codec, k-means).
+      `soundstorm_jax.pack`; or audio, as the system needs it.
     split: the training split of a token dataset.
     eval_split: its held-out split.
     held_out_speakers: for audio folders, speakers kept for evaluation.
@@ -244,22 +217,17 @@ class MeshConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-  """One training run: `task` picks which of the models is trained.
+  """One training run: what every run has, and one system's own settings.
 
   Attributes:
-    task: "soundstorm", "audiolm", "soundstream", "semantic_encoder",
-      "kmeans" or "semantic_tokens".
-    start: weights to go on from, of the same kind and sizes (for
-      "semantic_tokens", semantic.safetensors); random ones if empty.
-    codec_weights: for SoundStorm and AudioLM, the codec that turns evaluation
-      samples into audio; no samples are written without it.
+    task: which of the systems is trained; `train.SYSTEMS` names them.
+    system: that system's settings (`soundstorm.config` and its like); plain
+      values until `train.read_config` has made them its dataclass.
     steps_per_call: on data on the device; fewer where something is due.
-    codebook_start_batches: for SoundStorm, how many batches to count codes in,
-      to start from them and the codec's codebooks (`soundstorm_start.py`); 0,
-      as in the paper, starts at random.
   """
 
-  task: str = "soundstorm"
+  task: str = ""
+  system: Any = None
   seed: int = 0
   steps: int = 100_000
   batch_size: int = 32
@@ -270,33 +238,11 @@ class TrainConfig:
   sample_every: int = 0
   keep_checkpoints: int = 3
   max_skipped_in_a_row: int = 10
-  start: str = ""
-  codec_weights: str = ""
-  codebook_start_batches: int = 0
   mesh: MeshConfig = MeshConfig()
   data: DataConfig = DataConfig()
   optimizer: OptimizerConfig = OptimizerConfig()
-  soundstorm: SoundStormConfig = SoundStormConfig()
-  masking: MaskingConfig = MaskingConfig()
-  sampler: SamplerConfig = SamplerConfig()
-  audiolm: AudioLMConfig = AudioLMConfig()
-  soundstream: SoundStreamConfig = SoundStreamConfig()
-  codec_training: CodecTrainingConfig = CodecTrainingConfig()
-  kmeans: KMeansConfig = KMeansConfig()
-  semantic_encoder: SemanticEncoderConfig = SemanticEncoderConfig()
-  semantic_training: SemanticTrainingConfig = SemanticTrainingConfig()
 
   def __post_init__(self):
-    tasks = (
-      "soundstorm",
-      "audiolm",
-      "soundstream",
-      "semantic_encoder",
-      "semantic_tokens",
-      "kmeans",
-    )
-    if self.task not in tasks:
-      raise ValueError(f"task must be one of {tasks}, got {self.task!r}")
     for name in (
       "steps",
       "batch_size",
@@ -308,19 +254,7 @@ class TrainConfig:
       "max_skipped_in_a_row",
     ):
       at_least(name, getattr(self, name), 1)
-    if self.start and self.task not in (
-      "soundstorm",
-      "audiolm",
-      "soundstream",
-      "semantic_tokens",
-    ):
-      raise ValueError(f"task {self.task!r} takes no start, got {self.start!r}")
-    if self.optimizer.muon and self.task != "soundstream":
-      raise ValueError(
-        f"optimizer.muon is for task 'soundstream', got {self.task!r}"
-      )
     at_least("sample_every", self.sample_every, 0)
-    at_least("codebook_start_batches", self.codebook_start_batches, 0)
     if self.batch_size % self.optimizer.accumulate:
       raise ValueError(
         f"batch_size must be a multiple of optimizer.accumulate, got "

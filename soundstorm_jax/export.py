@@ -11,14 +11,13 @@ import argparse
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 from absl import logging
 
 from soundstorm_jax.config import to_mapping
-from soundstorm_jax.tokenizers import learned
+from soundstorm_jax.train import SYSTEMS, read_config
 from soundstorm_jax.training.checkpoint import restore_for_inference
-from soundstorm_jax.weights import DTYPES, load_weights, save_weights
+from soundstorm_jax.weights import DTYPES, save_weights
 
 
 def export(
@@ -41,18 +40,8 @@ def export(
       weights that it was trained on is gone.
   """
   restored = restore_for_inference(workdir, step=step)
-  config, state = restored.config, restored.state
-  params: dict[str, Any] = state["ema_params"]
-  if config.task == "soundstream":
-    codebooks = state["codebooks"]["vectors"]
-    params = {"params": params, "codebooks": codebooks}
-  kind, model = config.task, getattr(config, config.task, None)
-  if config.task == "semantic_tokens":
-    kind, model = learned.KIND, config.semantic_encoder
-    params = learned.tokenizer_params(params["encoder"], params["centres"])
-  whisper = config.semantic_training.whisper
-  if whisper and kind in ("semantic_encoder", learned.KIND):
-    params = {**params, "whisper": load_weights(whisper).params}
+  config = read_config(restored.config)
+  kind, model, params = SYSTEMS[config.task].weights(config, restored.state)
   save_weights(
     output,
     params,

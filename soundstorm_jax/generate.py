@@ -23,19 +23,17 @@ Axes: S semantic tokens, T frames, Q levels.
 import argparse
 import collections
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-import soundfile
 import tqdm
 
-from soundstorm_jax import api, sampling_flags
-from soundstorm_jax.config import SamplerConfig, to_mapping
-from soundstorm_jax.jobs import (
+from soundstorm_jax.config import to_mapping
+from soundstorm_jax.soundstorm.config import SamplerConfig
+from soundstorm_jax.speech import sampling_flags
+from soundstorm_jax.speech.jobs import (
   AudioLibrary,
   Job,
   Library,
@@ -44,15 +42,11 @@ from soundstorm_jax.jobs import (
   check_ids,
   manifest_jobs,
 )
-from soundstorm_jax.requests import (
-  Generated,
-  Request,
-  SpeechTokens,
-  lay_out,
-  split_tokens,
-)
-
-RESULTS = "results.jsonl"
+from soundstorm_jax.speech.layout import lay_out, split_tokens
+from soundstorm_jax.speech.loading import load
+from soundstorm_jax.speech.model import SpeechModel
+from soundstorm_jax.speech.requests import Request, SpeechTokens
+from soundstorm_jax.speech.results import Results
 
 
 class Summary(NamedTuple):
@@ -79,7 +73,7 @@ def generate(
   jobs: Sequence[Job],
   output: str | pathlib.Path,
   *,
-  model: api.SpeechModel,
+  model: SpeechModel,
   content: Library,
   voices: Library | None = None,
   prompt_seconds: float = 3.0,
@@ -105,7 +99,6 @@ def generate(
       folder holds results of other settings.
   """
   sampler = sampler or model.sampler
-  output = pathlib.Path(output)
   check_ids(jobs)
   if not prompt_seconds > 0:
     raise ValueError(f"prompt_seconds must be above 0, got {prompt_seconds}")
@@ -115,8 +108,8 @@ def generate(
     "prompt_seconds": prompt_seconds,
     "continuation": continuation,
   }
-  output.mkdir(parents=True, exist_ok=True)
-  done = _completed(output, jobs, settings)
+  results = Results(output, settings=settings, sample_rate=model.sample_rate)
+  done = results.completed(jobs)
   failed: dict[str, str] = {}
   pending: dict[int, list[tuple[Job, Request]]] = collections.defaultdict(list)
   prompts: dict[str, SpeechTokens] = {}
@@ -133,7 +126,7 @@ def generate(
     made = model.generate_batch([r for _, r in batch], sampler=sampler)
     times.append(made[0].times)
     for (job, request), result in zip(batch, made, strict=True):
-      _write(output, job, request, result, model.sample_rate, settings)
+      results.write(job, request, result)
     bar.update(len(batch))
     batch.clear()
 
@@ -169,80 +162,6 @@ def generate(
     compile_s=sum(t.compile_s for t in times),
     run_s=sum(t.run_s for t in times),
   )
-
-
-def _completed(
-  output: pathlib.Path, jobs: Sequence[Job], settings: dict[str, Any]
-) -> set[str]:
-  """The ids of the jobs that an earlier run has met."""
-  path = output / RESULTS
-  if not path.exists():
-    return set()
-  text = path.read_text("utf-8")
-  # An interruption may have left half a line.
-  whole = text[: text.rfind("\n") + 1]
-  if whole != text:
-    os.truncate(path, len(whole.encode()))
-  lines = {}
-  for line in whole.splitlines():
-    values = json.loads(line)
-    lines[values["id"]] = values
-  done = set()
-  for job in jobs:
-    line = lines.get(job.id)
-    if line is None:
-      continue
-    for name, value in (job._asdict() | settings).items():
-      if line[name] != value:
-        raise ValueError(
-          f"{path} has {job.id!r} with {name}={line[name]!r}, not {value!r}; "
-          "choose another output"
-        )
-    if all(_file(output, job, suffix).exists() for suffix in ("wav", "npz")):
-      done.add(job.id)
-  return done
-
-
-def _file(output: pathlib.Path, job: Job, suffix: str) -> pathlib.Path:
-  return output / f"{job.id}.{suffix}"
-
-
-def _write(
-  output: pathlib.Path,
-  job: Job,
-  request: Request,
-  result: Generated,
-  sample_rate: int,
-  settings: dict[str, Any],
-) -> None:
-  """The two files, each whole or not at all; then the line."""
-  wav, tokens = (_file(output, job, suffix) for suffix in ("wav", "npz"))
-  wav.parent.mkdir(parents=True, exist_ok=True)
-  partial = wav.with_name(wav.name + ".partial")
-  soundfile.write(partial, result.audio, sample_rate, format="WAV")
-  partial.replace(wav)
-  with partial.open("wb") as file:
-    np.savez(file, semantic=request.semantic, acoustic=result.acoustic)
-  partial.replace(tokens)
-  times = result.times
-  line = {
-    **job._asdict(),
-    "wav": wav.relative_to(output).as_posix(),
-    "tokens": tokens.relative_to(output).as_posix(),
-    "seconds": len(result.audio) / sample_rate,
-    "frames": len(result.acoustic),
-    "prompt_frames": result.prompt_frames,
-    "bucket": result.bucket,
-    # Times are of the batch, which these requests shared.
-    "batch": {
-      **times._asdict(),
-      "run_s": times.run_s,
-      "real_time_factor": times.real_time_factor,
-    },
-    **settings,
-  }
-  with (output / RESULTS).open("a", encoding="utf-8") as file:
-    file.write(json.dumps(line) + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -283,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       "--prompt_audio is for all requests: give neither --manifest nor "
       "--continuation with it"
     )
-  model = api.load(
+  model = load(
     args.weights,
     batch_size=args.batch_size,
     int8=args.int8,

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import tqdm
 
-from soundstorm_jax.arguments import listed_names
+from soundstorm_jax.config import listed_names
 from soundstorm_jax.data.packed import write_packed
 from soundstorm_jax.data.records import (
   JoinedRecords,

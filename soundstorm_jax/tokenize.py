@@ -17,41 +17,21 @@ Axes: S semantic tokens, T frames, Q levels.
 """
 
 import argparse
+import collections
 import dataclasses
-import hashlib
-import json
 import pathlib
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent import futures
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-import numpy as np
-import safetensors
-import safetensors.numpy
-import soxr
-import tqdm
-
-from soundstorm_jax.arguments import listed, listed_names
-from soundstorm_jax.data import audio_files, token_dataset
+from soundstorm_jax.config import at_least, listed, listed_names
+from soundstorm_jax.data import token_dataset, token_parts
 from soundstorm_jax.data.records import read_metadata
-from soundstorm_jax.data.token_example import TokenExample, TokenMetadata
-from soundstorm_jax.data.utterances import (
-  SPLITS,
-  Utterance,
-  at_speeds,
-  find_utterances,
-  join,
-)
-from soundstorm_jax.tokenizers.base import AcousticTokenizer, Tokenizer
-from soundstorm_jax.tokenizers.batching import encode_utterances, length_bucket
-
-# Utterances whose tokens are saved together: what an interruption can cost.
-_PART = 128
-# Samples at each of the rates that the tokenizers take, or what went wrong.
-_Audio = dict[int, np.ndarray] | str
+from soundstorm_jax.data.token_example import TokenMetadata
+from soundstorm_jax.data.tokenizer import AcousticTokenizer, Tokenizer
+from soundstorm_jax.data.utterances import SPLITS, at_speeds, find_utterances
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,15 +60,9 @@ class TokenizeConfig:
   workers: int = 4
 
   def __post_init__(self):
-    if not self.join_seconds >= 0:
-      raise ValueError(
-        f"join_seconds must be at least 0, got {self.join_seconds}"
-      )
-    for name in ("batch_size", "workers"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name} must be at least 1, got {getattr(self, name)}"
-        )
+    at_least("join_seconds", self.join_seconds, 0)
+    at_least("batch_size", self.batch_size, 1)
+    at_least("workers", self.workers, 1)
 
 
 class Result(NamedTuple):
@@ -125,25 +99,39 @@ def tokenize(
     held_out_speakers=config.held_out_speakers,
   )
   utterances = at_speeds(utterances, config.speeds)
-  digest = _digest(config, utterances, codec, semantic)
+  digest = token_parts.make_digest(
+    utterances,
+    codec=codec,
+    semantic=semantic,
+    batch_size=config.batch_size,
+    join_seconds=config.join_seconds,
+  )
   output = pathlib.Path(config.output)
   finished = _finished(output, digest, len(utterances))
   if finished is not None:
     return finished
-  parts_folder = _claim(output, digest)
-  parts = _plan(utterances, codec.sample_rate, config.workers)
-  _make_parts(parts, parts_folder, config, codec, semantic)
 
-  unreadable: dict[str, str] = {}
-  written = dict.fromkeys(SPLITS, 0)
-  for number, part in enumerate(parts):
-    with safetensors.safe_open(_file(parts_folder, number), "numpy") as file:
-      failed = json.loads(file.metadata()["unreadable"])
-    unreadable |= failed
-    for utterance in part:
-      written[utterance.split] += utterance.id not in failed
-  if not any(written.values()):
+  parts_folder = token_parts.claim(output, digest)
+  parts = token_parts.plan(
+    utterances, rate=codec.sample_rate, workers=config.workers
+  )
+  token_parts.make_parts(
+    parts,
+    parts_folder,
+    codec=codec,
+    semantic=semantic,
+    batch_size=config.batch_size,
+    workers=config.workers,
+  )
+  unreadable = token_parts.read_unreadable(parts_folder, count=len(parts))
+  written = collections.Counter(
+    utterance.split
+    for utterance in utterances
+    if utterance.id not in unreadable
+  )
+  if not written:
     raise ValueError(f"none of {len(utterances)} recordings can be read")
+
   folder = token_dataset.write_dataset(
     output,
     metadata=TokenMetadata(
@@ -166,12 +154,12 @@ def tokenize(
       },
     ),
     examples={
-      split: lambda split=split: _examples(
+      split: lambda split=split: token_parts.examples(
         parts,
         parts_folder,
-        split,
+        split=split,
         frame_rate=Fraction(codec.tokens_per_second),
-        longest=config.join_seconds,
+        join_seconds=config.join_seconds,
       )
       for split in SPLITS
       if written[split]
@@ -181,24 +169,8 @@ def tokenize(
   return Result(folder, sum(written.values()), unreadable)
 
 
-def _digest(
-  config: TokenizeConfig,
-  utterances: Sequence[Utterance],
-  codec: Tokenizer,
-  semantic: Tokenizer,
-) -> str:
-  """Tells one dataset from another: recordings, weights, shapes."""
-  text = json.dumps(
-    [
-      [(u.id, u.speaker, u.text, u.split) for u in utterances],
-      [codec.fingerprint, semantic.fingerprint],
-      [config.batch_size, _PART, config.join_seconds],
-    ]
-  )
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def _finished(output: pathlib.Path, digest: str, count: int) -> Result | None:
+  """What an earlier run has made of the same, if it got to its end."""
   try:
     folder = token_dataset.dataset_folder(output)
   except ValueError:
@@ -211,171 +183,6 @@ def _finished(output: pathlib.Path, digest: str, count: int) -> Result | None:
     )
   unreadable = made_with["unreadable"]
   return Result(pathlib.Path(folder), count - len(unreadable), unreadable)
-
-
-def _claim(output: pathlib.Path, digest: str) -> pathlib.Path:
-  """The folder of the parts, once it is certain that they are this job's."""
-  folder = output / "parts"
-  note = folder / "digest.txt"
-  if note.exists():
-    if note.read_text() != digest:
-      raise ValueError(
-        f"{folder} holds parts of other recordings, settings or weights; "
-        "remove it or choose another output"
-      )
-    return folder
-  folder.mkdir(parents=True, exist_ok=True)
-  note.write_text(digest)
-  return folder
-
-
-def _plan(
-  utterances: Sequence[Utterance], rate: int, workers: int
-) -> list[list[Utterance]]:
-  """Parts of utterances of like length, so that batches are full."""
-
-  def bucket(utterance: Utterance) -> int:
-    try:
-      samples = audio_files.audio_length(utterance.path, rate)
-    except ValueError:
-      return 0
-    return length_bucket(max(1, samples), unit=rate)
-
-  with futures.ThreadPoolExecutor(workers) as pool:
-    buckets = list(pool.map(bucket, utterances))
-  order = sorted(
-    range(len(utterances)), key=lambda i: (buckets[i], utterances[i].id)
-  )
-  ordered = [utterances[i] for i in order]
-  return [ordered[i : i + _PART] for i in range(0, len(ordered), _PART)]
-
-
-def _file(folder: pathlib.Path, number: int) -> pathlib.Path:
-  return folder / f"{number:06}.safetensors"
-
-
-def _make_parts(
-  parts: Sequence[Sequence[Utterance]],
-  folder: pathlib.Path,
-  config: TokenizeConfig,
-  codec: AcousticTokenizer,
-  semantic: Tokenizer,
-) -> None:
-  rates = {codec.sample_rate, semantic.sample_rate}
-
-  def read(utterance: Utterance) -> _Audio:
-    try:
-      audio = {r: audio_files.read_audio(utterance.path, r) for r in rates}
-    except ValueError as error:
-      return str(error)
-    if utterance.speed == 1:
-      return audio
-    return {
-      rate: soxr.resample(samples, rate * utterance.speed, rate)
-      for rate, samples in audio.items()
-    }
-
-  missing = [n for n in range(len(parts)) if not _file(folder, n).exists()]
-  total = sum(map(len, parts))
-  bar = tqdm.tqdm(
-    total=total,
-    initial=total - sum(len(parts[n]) for n in missing),
-    unit="utt",
-    desc="tokenize",
-  )
-  with bar, futures.ThreadPoolExecutor(config.workers) as pool:
-    # The next part is read while this one is encoded.
-    reading = [pool.submit(read, u) for n in missing[:1] for u in parts[n]]
-    for place, number in enumerate(missing):
-      audio = [future.result() for future in reading]
-      following = missing[place + 1 : place + 2]
-      reading = [pool.submit(read, u) for n in following for u in parts[n]]
-      _make_part(
-        _file(folder, number), parts[number], audio, config, codec, semantic
-      )
-      bar.update(len(parts[number]))
-
-
-def _make_part(
-  path: pathlib.Path,
-  part: Sequence[Utterance],
-  audio: Sequence[_Audio],
-  config: TokenizeConfig,
-  codec: AcousticTokenizer,
-  semantic: Tokenizer,
-) -> None:
-  unreadable = {}
-  readable = []
-  for utterance, samples in zip(part, audio, strict=True):
-    if isinstance(samples, str):
-      tqdm.tqdm.write(f"left out: {samples}", file=sys.stderr)
-      unreadable[utterance.id] = samples
-    else:
-      readable.append((utterance.id, samples))
-  arrays = {}
-  for name, tokenizer in (("semantic", semantic), ("acoustic", codec)):
-    tokens = encode_utterances(
-      tokenizer,
-      [samples[tokenizer.sample_rate] for _, samples in readable],
-      batch_size=config.batch_size,
-    )
-    for (key, _), ids in zip(readable, tokens, strict=True):
-      arrays[f"{name}/{key}"] = np.ascontiguousarray(ids, np.int32)
-  for key, _ in readable:
-    # Resampling to two rates can round an utterance's end differently.
-    covered = (
-      len(arrays[f"semantic/{key}"])
-      * Fraction(codec.tokens_per_second)
-      / Fraction(semantic.tokens_per_second)
-    )
-    acoustic = arrays[f"acoustic/{key}"][: int(covered)]
-    arrays[f"acoustic/{key}"] = acoustic
-  partial = path.with_suffix(".partial")
-  safetensors.numpy.save_file(
-    arrays, partial, metadata={"unreadable": json.dumps(unreadable)}
-  )
-  partial.replace(path)
-
-
-def _examples(
-  parts: Sequence[Sequence[Utterance]],
-  folder: pathlib.Path,
-  split: str,
-  *,
-  frame_rate: Fraction,
-  longest: float,
-) -> Iterator[TokenExample]:
-  where: dict[str, int] = {}
-  seconds: dict[str, float] = {}
-  kept: list[Utterance] = []
-  for number, part in enumerate(parts):
-    with safetensors.safe_open(_file(folder, number), "numpy") as file:
-      failed = json.loads(file.metadata()["unreadable"])
-      for utterance in part:
-        if utterance.split == split and utterance.id not in failed:
-          kept.append(utterance)
-          where[utterance.id] = number
-          frames, _ = file.get_slice(f"acoustic/{utterance.id}").get_shape()
-          seconds[utterance.id] = float(frames / frame_rate)
-
-  def tokens(utterance: Utterance) -> dict[str, np.ndarray]:
-    path = _file(folder, where[utterance.id])
-    with safetensors.safe_open(path, "numpy") as file:
-      return {
-        name: file.get_tensor(f"{name}/{utterance.id}")
-        for name in ("semantic", "acoustic")
-      }
-
-  for joined in join(kept, seconds, longest=longest):
-    first, *more = joined
-    found = [tokens(utterance) for utterance in joined]
-    yield TokenExample(
-      id=f"{first.id}+{len(more)}" if more else first.id,
-      speaker=first.speaker,
-      text=" ".join(u.text for u in joined if u.text),
-      semantic=np.concatenate([one["semantic"] for one in found]),
-      acoustic=np.concatenate([one["acoustic"] for one in found]),
-    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -416,8 +223,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """The program; returns its exit status."""
-  from soundstorm_jax.tokenizers.learned import load_semantic
-  from soundstorm_jax.tokenizers.soundstream import SoundStreamTokenizer
+  from soundstorm_jax.semantic.learned import load_semantic
+  from soundstorm_jax.soundstream.tokenizer import SoundStreamTokenizer
 
   args: dict[str, Any] = vars(_parser().parse_args(argv))
   codec = SoundStreamTokenizer.load(args.pop("codec"))

@@ -4,46 +4,17 @@ import functools
 import json
 import types
 
-import numpy as np
 import pytest
 
 from soundstorm_jax import benchmark as program
-from soundstorm_jax.api import default_sampler
-from soundstorm_jax.benchmark import SIZES, Settings, Size, measure_shape
+from soundstorm_jax.audiolm import network as audiolm
+from soundstorm_jax.audiolm.config import AudioLMSamplerConfig
 from soundstorm_jax.benchmarking import clock, systems
-from soundstorm_jax.benchmarking.extrapolation import Cost, Estimate, Part
-from soundstorm_jax.benchmarking.systems import Prepared, SoundStormSystem
-from soundstorm_jax.config import (
-  AudioLMSamplerConfig,
-  ConformerConfig,
-  SoundStormConfig,
-  SoundStreamConfig,
-  TransformerConfig,
-)
-from soundstorm_jax.models import audiolm, soundstorm
-from soundstorm_jax.models.codec import Codec
-from soundstorm_jax.sampling.audiolm_cost import count_passes
-from tests import tiny_audiolm
-from tests.tiny_audiolm import SEMANTIC, Q, V
-
-# Of 5 frames: one window, two chunks.
-TINY = Size(
-  SoundStormConfig(
-    levels=Q,
-    codes=V,
-    semantic_vocab=SEMANTIC,
-    # Scanned: the body must not be taken for all layers.
-    conformer=ConformerConfig(dim=32, layers=2, heads=2, ff_dim=64),
-  ),
-  SoundStreamConfig(
-    encoder_channels=2, decoder_channels=2, dim=4, levels=Q, codes=V
-  ),
-  tiny_audiolm.both(
-    coarse=12,
-    fine=3,
-    transformer=TransformerConfig(dim=32, layers=1, heads=4, ff_dim=48),
-  ),
-)
+from soundstorm_jax.benchmarking.sizes import SIZES
+from soundstorm_jax.soundstorm import network as soundstorm
+from tests.audiolm import tiny_audiolm
+from tests.audiolm.tiny_audiolm import Q, V
+from tests.benchmarking.tiny_size import TINY
 
 
 @pytest.fixture(scope="module")
@@ -102,30 +73,6 @@ def test_passes_follow_the_formulas(made):
   assert published == coarse + 2 + 5 * fine
 
 
-def test_forms_of_audiolm_differ_in_their_chunks():
-  made = program.make_systems(
-    Settings(systems=("audiolm_batched", "audiolm")),
-    TINY,
-    rng=np.random.default_rng(0),
-  )
-  inputs = program.make_inputs(
-    TINY, batch_size=2, frames=5, rng=np.random.default_rng(0)
-  )
-  levels = Q - tiny_audiolm.COARSE
-  for name, rows, steps in (("audiolm", 2, 5), ("audiolm_batched", 4, 3)):
-    coarse, fine = made[name].work(inputs)
-    assert (coarse.rows, coarse.steps) == (2, 5 * tiny_audiolm.COARSE)
-    assert (fine.rows, fine.steps) == (rows, steps * levels)
-
-
-def test_passes_of_thirty_seconds_at_the_papers_size():
-  model, _, stages = SIZES["paper"]
-  assert default_sampler(model.levels).passes == 27
-  given = {"frames": 1500, "prompt_length": [0], "length": [1500]}
-  published = AudioLMSamplerConfig(parallel_chunks=False)
-  assert sum(count_passes(stages, published, **given)) == 18_000 + 4 + 10
-
-
 def test_flops_are_of_all_passes_and_layers(made):
   ours, theirs = (row["flops"] for row in made.json["rows"])
   frames, dim, inner = 2 * 5, 32, 64
@@ -149,51 +96,6 @@ def test_ratios_text_and_plot(made):
   assert "SoundStorm, 0.1 s x 2: " in made.text
   assert "EXTRAPOLATED" not in made.text
   assert (made.folder / "plot.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_what_would_take_too_long_is_not_run():
-  estimate = Estimate((Part("fine", "step", 1, 9, 100, Cost(0.5, 1e6)),))
-  ran = []
-
-  class Fake(SoundStormSystem):
-    def __init__(self, name, estimate=None):
-      self._name, self._estimate = name, estimate
-
-    def prepare(self, inputs):
-      return Prepared(
-        compile_s=1.0,
-        bytes=None,
-        run=lambda: ran.append(self._name),
-        passes=100,
-        flops=1.0,
-        estimate=self._estimate,
-      )
-
-  class Silent(Codec):
-    def __init__(self):
-      pass
-
-    def compile_decode(self, rows, *, frames, levels):
-      return lambda tokens: tokens
-
-  def rows(limit):
-    ran.clear()
-    return measure_shape(
-      {"soundstorm": Fake("ours"), "audiolm": Fake("theirs", estimate)},
-      Silent(),
-      TINY,
-      settings=Settings(repeats=1, limit_seconds=limit),
-      peak=clock.Peak(1e9, 1),
-      seconds=0.1,
-      batch_size=1,
-    )
-
-  ours, theirs = rows(49.0)
-  assert ran == ["ours", "ours"]
-  assert (ours.extrapolated, theirs.extrapolated) == (False, True)
-  assert theirs.sample_s == 50.0
-  assert not any(row.extrapolated for row in rows(50.0))
-  assert ran == ["ours", "theirs"] * 2
 
 
 @pytest.mark.parametrize(
@@ -233,32 +135,3 @@ def test_durations_that_are_given_are_all():
   settings, _ = program.parse(["--long_seconds=40"])
   assert settings.seconds == (1, 3, 5, 10, 20, 30)
   assert settings.long_seconds == (40,)
-
-
-def test_shapes_and_who_is_measured_there():
-  settings = Settings(
-    seconds=(3.0, 1.0),
-    long_seconds=(60.0, 3.0),
-    batch_sizes=(1, 4),
-    systems=("soundstorm", "audiolm"),
-  )
-  both, ours = ["soundstorm", "audiolm"], ["soundstorm"]
-  expected = [(1.0, both), (3.0, both), (60.0, ours)]
-  assert list(program.shapes(settings)) == [
-    (batch, seconds, names) for batch in (1, 4) for seconds, names in expected
-  ]
-  settings = Settings(
-    seconds=(1.0,), long_seconds=(60.0,), systems=("audiolm",)
-  )
-  assert list(program.shapes(settings)) == [(1, 1.0, ["audiolm"])]
-
-
-def test_utterances_are_the_same_for_all_batches():
-  rng = np.random.default_rng
-  one, again = (
-    program.make_inputs(TINY, batch_size=2, frames=7, rng=rng(0))
-    for _ in range(2)
-  )
-  np.testing.assert_array_equal(one.semantic, again.semantic)
-  assert one.semantic.shape == (2, 7)
-  assert 0 <= one.semantic.min() <= one.semantic.max() < SEMANTIC

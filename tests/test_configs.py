@@ -1,12 +1,13 @@
 """Every config file becomes a config, and says what it should."""
 
+import dataclasses
 import importlib.util
 import pathlib
 
 import pytest
 
-from soundstorm_jax.config import TrainConfig, from_mapping
-from soundstorm_jax.models.soundstorm import parameter_count
+from soundstorm_jax.soundstorm.network import parameter_count
+from soundstorm_jax.train import SYSTEMS, read_config
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 
@@ -16,31 +17,42 @@ def load(name, *args):
   spec = importlib.util.spec_from_file_location(name, path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
-  return from_mapping(TrainConfig, module.get_config(*args).to_dict())
+  return read_config(module.get_config(*args).to_dict())
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in FOLDER.glob("*.py")))
 def test_becomes_a_config(name):
-  tasks = (
-    "soundstorm",
-    "audiolm",
-    "soundstream",
-    "semantic_encoder",
-    "semantic_tokens",
-    "kmeans",
-  )
-  assert load(name).task in tasks
+  config = load(name)
+  assert type(config.system) is SYSTEMS[config.task].settings
+
+
+def test_every_system_has_a_config():
+  named = {load(path.stem).task for path in FOLDER.glob("*.py")}
+  named.add(load("semantic_encoder", "tokens").task)
+  assert named == set(SYSTEMS)
+
+
+def test_a_setting_of_another_system_is_refused():
+  values = {"task": "audiolm", "system": {"masking": {"coarse_bias": 1.0}}}
+  with pytest.raises(ValueError, match="has no field masking"):
+    read_config(values)
+
+
+def test_an_unknown_task_is_refused():
+  with pytest.raises(ValueError, match=r"task must be one of .*, got 'x'"):
+    read_config({"task": "x"})
 
 
 def test_the_tokens_are_those_of_the_encoder():
   encoder, tokens = load("semantic_encoder"), load("semantic_encoder", "tokens")
   assert tokens.task == "semantic_tokens"
-  assert tokens.semantic_encoder == encoder.semantic_encoder
-  assert tokens.semantic_training == encoder.semantic_training
+  start = tokens.system.start
+  assert start
+  assert dataclasses.replace(encoder.system, start=start) == tokens.system
 
 
 def test_small_has_the_size_it_says():
-  count = parameter_count(load("small").soundstorm)
+  count = parameter_count(load("small").system.model)
   assert count == pytest.approx(26.9e6, abs=0.05e6)
 
 
@@ -50,7 +62,7 @@ def test_tiny_takes_its_steps():
 
 def test_librilight_is_the_paper():
   config = load("librilight")
-  count = parameter_count(config.soundstorm)
+  count = parameter_count(config.system.model)
   assert count == pytest.approx(350e6, rel=0.02)
   assert config.data.window_seconds == 30
-  assert config.soundstorm.conformer.dtype == "bfloat16"
+  assert config.system.model.conformer.dtype == "bfloat16"

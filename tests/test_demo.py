@@ -12,11 +12,11 @@ import pytest
 import soundfile
 
 import soundstorm_jax
-from soundstorm_jax.config import SamplerConfig
 from soundstorm_jax.demo import __main__ as demo
 from soundstorm_jax.demo import page, training
 from soundstorm_jax.generate import generate
-from soundstorm_jax.jobs import Job
+from soundstorm_jax.soundstorm.config import SamplerConfig
+from soundstorm_jax.speech.jobs import Job
 from soundstorm_jax.training.writer import TensorBoardWriter
 from tests.tiny_weights import Q, write_weights
 

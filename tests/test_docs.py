@@ -14,6 +14,7 @@ import pytest
 from absl import flags
 
 from soundstorm_jax.config import TrainConfig, to_mapping
+from soundstorm_jax.train import SYSTEMS
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _CARD = _ROOT / "soundstorm_jax" / "shipped" / "small" / "README.md"
@@ -86,13 +87,13 @@ def test_command_parses(command, only_parse):
 
 def _check_training(argv):
   importlib.import_module("soundstorm_jax.train")
-  fields = to_mapping(TrainConfig())
+  fields = {}
   for argument in argv:
     name, _, value = argument.removeprefix("--").partition("=")
     if name == "config":
       path, _, argument = value.partition(":")
       config = _program(_ROOT / path)
-      config.get_config(*[argument] if argument else [])
+      fields = config.get_config(*[argument] if argument else []).to_dict()
     elif name.startswith("config."):
       _field(fields, name.removeprefix("config."))
     else:
@@ -107,14 +108,25 @@ def _field(fields, name):
 
 
 def test_fields_of_configs_exist():
-  fields = to_mapping(TrainConfig())
+  """Of every run, or of one of the systems."""
+  runs = [
+    to_mapping(TrainConfig(system=system.settings()))
+    for system in SYSTEMS.values()
+  ]
   names = re.findall(
-    r"`((?:data|codec_training|optimizer|masking)\.\w+)`",
-    "".join(_TEXTS.values()),
+    r"`((?:data|optimizer|system)\.[\w.]+)`", "".join(_TEXTS.values())
   )
-  assert names
+  assert len(names) > 5
   for name in names:
+    assert any(_has(fields, name) for fields in runs), name
+
+
+def _has(fields, name):
+  try:
     _field(fields, name)
+  except (KeyError, TypeError):
+    return False
+  return True
 
 
 def test_code_compiles():
@@ -141,9 +153,12 @@ def test_links_lead_somewhere(page):
 
 
 def test_files_that_are_named_exist():
-  names = re.findall(
-    r"`((?:tests|configs|docs)/[\w/]+\.py)", "".join(_TEXTS.values())
-  )
+  text = "".join(_TEXTS.values())
+  names = re.findall(r"`((?:tests|configs|docs)/[\w/]+\.py)", text)
   assert names
   for name in names:
     assert (_ROOT / name).is_file(), name
+  house = _TEXTS["architecture.md"]
+  for name in re.findall(r"\b(?:[a-z_0-9]+/)+[\w]+\.py\b", house):
+    package = _ROOT / "soundstorm_jax"
+    assert any((at / name).is_file() for at in (package, _ROOT)), name

@@ -9,6 +9,8 @@ import pytest
 from soundstorm_jax import evaluate
 from soundstorm_jax.data.token_dataset import write_dataset
 from soundstorm_jax.data.token_example import TokenExample, TokenMetadata
+from soundstorm_jax.evaluation import codec as codec_lib
+from soundstorm_jax.evaluation.tokens import judge_tokens
 from soundstorm_jax.weights import fingerprint
 from tests.make_audio import write_folder
 from tests.tiny_weights import CODEC, MODEL, SEMANTIC, Q, V, write_weights
@@ -63,22 +65,6 @@ def tokens(tmp_path_factory, weights):
   return write_tokens(tmp_path_factory.mktemp("tokens"), weights)
 
 
-def test_chooses_recordings_evenly(audio):
-  chosen = evaluate.choose_audio(audio, speakers=["20", "10"], per_speaker=3)
-  assert [file.id for file in chosen] == [
-    "20-1-0000",
-    "20-1-0001",
-    "10-1-0000",
-    "10-1-0002",
-    "10-1-0004",
-  ]
-  assert len(evaluate.choose_audio(audio)) == 10
-  with pytest.raises(ValueError, match=r"speakers not in .*: 40"):
-    evaluate.choose_audio(audio, speakers=["40", "10"])
-  with pytest.raises(ValueError, match="must be at least 1, got 0"):
-    evaluate.choose_audio(audio, per_speaker=0)
-
-
 def test_judges_a_codec(weights, audio, tmp_path, monkeypatch, capsys):
   def difference(reference, result, rate):
     assert rate == CODEC.sample_rate
@@ -86,7 +72,7 @@ def test_judges_a_codec(weights, audio, tmp_path, monkeypatch, capsys):
     return float(np.abs(reference - result).mean())
 
   monkeypatch.setattr(
-    evaluate, "speech_metrics", lambda: {"difference": difference}
+    codec_lib, "speech_metrics", lambda: {"difference": difference}
   )
   output = tmp_path / "new" / "codec.json"
   codec = weights / "soundstream.safetensors"
@@ -145,7 +131,7 @@ def test_judges_tokens(weights, tokens, tmp_path, capsys):
 
 
 def test_takes_whole_batches(weights, tokens):
-  measures, _ = evaluate.judge_tokens(
+  measures, _ = judge_tokens(
     weights,
     tokens,
     prompt_seconds=0.2,
@@ -159,7 +145,7 @@ def test_takes_whole_batches(weights, tokens):
 def test_refuses_tokens_of_other_weights(weights, tmp_path):
   folder = write_tokens(tmp_path, weights, codec_fingerprint="other")
   with pytest.raises(ValueError, match=r"not made by .* but by other"):
-    evaluate.judge_tokens(weights, folder)
+    judge_tokens(weights, folder)
 
 
 def test_asks_for_what_a_judge_needs(capsys):

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 
 from soundstorm_jax import export, weights
-from soundstorm_jax.config import (
-  SoundStreamConfig,
-  TrainConfig,
-  from_mapping,
-  to_mapping,
-)
+from soundstorm_jax.config import TrainConfig, from_mapping, to_mapping
+from soundstorm_jax.soundstorm.config import SoundStormConfig
+from soundstorm_jax.soundstream.config import SoundStreamConfig
+from soundstorm_jax.train import read_config
 from soundstorm_jax.training.checkpoint import Checkpoints
 
 
@@ -24,7 +22,9 @@ def write_run(workdir, config, state):
 
 
 def test_soundstorm(tmp_path):
-  config = from_mapping(TrainConfig, {"soundstorm": {"levels": 5}})
+  config = read_config(
+    {"task": "soundstorm", "system": {"model": {"levels": 5}}}
+  )
   state = {
     "params": {"kernel": np.zeros((2, 3), np.float32)},
     "ema_params": {"block": {"kernel": np.full((2, 3), 0.5, np.float32)}},
@@ -35,9 +35,7 @@ def test_soundstorm(tmp_path):
   loaded = weights.load_weights(path)
   assert loaded.kind == "soundstorm"
   assert loaded.metadata == {"step": "2"}
-  assert from_mapping(type(config.soundstorm), loaded.config) == (
-    config.soundstorm
-  )
+  assert from_mapping(SoundStormConfig, loaded.config) == config.system.model
   np.testing.assert_array_equal(loaded.params["block"]["kernel"], 1.0)
   assert export.export(tmp_path, path, step=1) == 1
   loaded = weights.load_weights(path)
@@ -45,7 +43,7 @@ def test_soundstorm(tmp_path):
 
 
 def test_soundstream(tmp_path):
-  config = from_mapping(TrainConfig, {"task": "soundstream"})
+  config = read_config({"task": "soundstream"})
   state = {
     "params": {"kernel": np.zeros((2,), np.float32)},
     "ema_params": {"kernel": np.ones((2,), np.float32)},

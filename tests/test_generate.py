@@ -15,19 +15,17 @@ import pytest
 import soundfile
 
 import soundstorm_jax
-from soundstorm_jax import generate as generate_lib
-from soundstorm_jax.api import default_sampler
 from soundstorm_jax.data.token_dataset import write_dataset
 from soundstorm_jax.data.token_example import TokenExample, TokenMetadata
-from soundstorm_jax.generate import RESULTS, generate, main
-from soundstorm_jax.jobs import (
+from soundstorm_jax.generate import generate, main
+from soundstorm_jax.soundstorm.config import default_sampler
+from soundstorm_jax.speech.jobs import (
   AudioLibrary,
   Job,
   TokenLibrary,
   audio_jobs,
-  check_ids,
-  manifest_jobs,
 )
+from soundstorm_jax.speech.results import RESULTS, Results
 from tests import make_audio
 from tests.tiny_weights import SEMANTIC, Q, V, write_weights
 
@@ -175,7 +173,7 @@ def test_going_on_after_an_interruption(model, audio, tmp_path, monkeypatch):
   whole, part = tmp_path / "whole", tmp_path / "part"
   generate(jobs, whole, **arguments)
 
-  write = generate_lib._write
+  write = Results.write
   calls = []
 
   def stop_at_second(*args):
@@ -184,7 +182,7 @@ def test_going_on_after_an_interruption(model, audio, tmp_path, monkeypatch):
       raise KeyboardInterrupt
     write(*args)
 
-  monkeypatch.setattr(generate_lib, "_write", stop_at_second)
+  monkeypatch.setattr(Results, "write", stop_at_second)
   with pytest.raises(KeyboardInterrupt):
     generate(jobs, part, **arguments)
   monkeypatch.undo()
@@ -270,26 +268,6 @@ def test_iterations_that_are_no_numbers(weights, tmp_path, capsys):
       ]
     )
   assert "--iterations: '2,x' must be values" in capsys.readouterr().err
-
-
-def test_bad_ids_and_manifests(tmp_path):
-  for bad in ("", "/a", "a/../../b"):
-    with pytest.raises(ValueError, match="below OUTPUT"):
-      check_ids([Job(bad, "x")])
-  with pytest.raises(ValueError, match="two requests have the id 'a'"):
-    check_ids([Job("a", "x"), Job("a", "y")])
-  manifest = tmp_path / "m.csv"
-  manifest.write_text("contents\nx\n")
-  with pytest.raises(ValueError, match="lacks the column content"):
-    manifest_jobs(manifest)
-  manifest.write_text("content,seed\nx,one\n")
-  with pytest.raises(ValueError, match="whole number, got 'one'"):
-    manifest_jobs(manifest)
-  manifest.write_text("id,content,prompt\nmine,u1,u2\n,u3,\n")
-  assert manifest_jobs(manifest, seed=4) == [
-    Job("mine", "u1", "u2", 4),
-    Job("u3", "u3", "", 4),
-  ]
 
 
 def test_a_killed_program_goes_on(weights, audio, tmp_path):

@@ -1,7 +1,8 @@
 """The rules of the house that a parser can check.
 
-Imports point downward, TensorFlow stays in data/, names of mesh axes stay in
-parallel/, modules stay in models/, nothing is unpickled, files stay short.
+Imports point downward, a system keeps to itself, TensorFlow stays in data/,
+names of mesh axes stay in parallel/, networks stay in systems and layers/,
+nothing is unpickled, files stay short.
 """
 
 import ast
@@ -17,44 +18,37 @@ _ALL_CODE = [
   *sorted((_ROOT / "tests").rglob("*.py")),
 ]
 
-# A part may import its own layer and those below, never one above.
-_LAYERS = (
+_SYSTEMS = {"audiolm", "semantic", "soundstorm", "soundstream"}
+# A part may import its own floor and those below, never one above.
+_FLOORS = (
+  {"config"},
+  {"weights"},
+  {"data", "parallel"},
+  {"layers"},
+  {"training"},
+  _SYSTEMS,
+  {"speech"},
+  {"benchmarking", "evaluation"},
   {
-    "config",
-    "config_audiolm",
-    "config_base",
-    "config_semantic",
-    "config_soundstream",
-  },
-  {"features", "flattening", "models", "parallel"},
-  {"masking", "sampling"},
-  {"data", "evaluation", "tokenizers", "training", "weights"},
-  {
-    "align",
-    "arguments",
-    "audiolm",
-    "api",
     "benchmark",
-    "benchmarking",
     "demo",
     "evaluate",
-    "evaluate_rows",
-    "evaluate_semantic",
-    "evaluate_speech",
     "export",
     "generate",
-    "jobs",
     "pack",
-    "requests",
-    "sampling_flags",
     "synthesize",
-    "import_lyra",
-    "import_whisper",
     "tokenize",
     "train",
   },
 )
-_LAYER_OF = {part: i for i, parts in enumerate(_LAYERS) for part in parts}
+_FLOOR_OF = {part: i for i, parts in enumerate(_FLOORS) for part in parts}
+# What a system may use of another: the codec, by which all tokens are made.
+_CODEC = {
+  "soundstorm_jax.soundstream.audible",
+  "soundstorm_jax.soundstream.codec",
+  "soundstorm_jax.soundstream.quantizer",
+  "soundstorm_jax.soundstream.tokenizer",
+}
 _UNSAFE = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal"}
 
 
@@ -73,6 +67,11 @@ def _imports(path):
       yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def _ours(path):
+  """Those of them that are of this package."""
+  return [name for name in _imports(path) if name.startswith("soundstorm_jax.")]
+
+
 def _part(path):
   """The first name below the package: a module or a subpackage."""
   return path.relative_to(_PACKAGE).with_suffix("").parts[0]
@@ -89,15 +88,47 @@ def test_imports_point_downward():
     part = _part(path)
     if part == "__init__":
       continue
-    assert part in _LAYER_OF, f"{part} has no layer yet"
-    for name in _imports(path):
-      if not name.startswith("soundstorm_jax."):
-        continue
+    assert part in _FLOOR_OF, f"{part} has no floor yet"
+    for name in _ours(path):
       imported = name.split(".")[1]
-      assert imported in _LAYER_OF, f"{_at(path)}: no such part: {name}"
-      assert _LAYER_OF[imported] <= _LAYER_OF[part], f"{_at(path)}: {name}"
-      if part == "models":
-        assert imported != "parallel", f"{_at(path)}: {name}"
+      assert imported in _FLOOR_OF, f"{_at(path)}: no such part: {name}"
+      assert _FLOOR_OF[imported] <= _FLOOR_OF[part], f"{_at(path)}: {name}"
+
+
+def test_a_system_imports_no_other_but_the_codec():
+  for path in _SOURCES:
+    part = _part(path)
+    if part not in _SYSTEMS:
+      continue
+    for name in _ours(path):
+      imported = name.split(".")[1]
+      allowed = any(f"{name}.".startswith(f"{module}.") for module in _CODEC)
+      assert imported in {part} | (set(_FLOOR_OF) - _SYSTEMS) or allowed, (
+        f"{_at(path)}: {name}"
+      )
+
+
+def test_commands_alone_lie_at_the_top():
+  """And each is a story: it can be run, and is short."""
+  for path in _PACKAGE.glob("*.py"):
+    if path.stem in ("__init__", "config", "weights"):
+      continue
+    text = path.read_text("utf-8")
+    assert '__name__ == "__main__"' in text, _at(path)
+    assert len(text.splitlines()) <= 250, _at(path)
+
+
+def test_every_system_says_what_to_read():
+  for system in _SYSTEMS:
+    path = _PACKAGE / system / "__init__.py"
+    docstring = ast.get_docstring(_tree(path)) or ""
+    assert "Read `" in docstring, _at(path)
+    assert "arXiv" in docstring or "AudioLM" in docstring, _at(path)
+    assert len(docstring.splitlines()) <= 14, _at(path)
+    named = {word.strip("`.,;()") for word in docstring.split() if "`" in word}
+    for name in named:
+      if name.endswith(".py"):
+        assert (path.parent / name).is_file(), f"{_at(path)}: no {name}"
 
 
 def test_only_data_imports_tensorflow():
@@ -116,14 +147,17 @@ def test_only_parallel_names_mesh_axes():
         assert node.value not in ("fsdp", "tensor"), _at(path, node)
 
 
-def test_modules_with_parameters_live_in_models():
+def test_networks_live_in_systems_and_layers_and_know_no_devices():
   for path in _SOURCES:
-    if _part(path) == "models":
-      continue
     for node in ast.walk(_tree(path)):
       if isinstance(node, ast.ClassDef):
         bases = [ast.unparse(base) for base in node.bases]
-        assert "nn.Module" not in bases, _at(path, node)
+        if "nn.Module" not in bases:
+          continue
+        assert _part(path) in _SYSTEMS | {"layers"}, _at(path, node)
+        assert not any(
+          name.startswith("soundstorm_jax.parallel") for name in _ours(path)
+        ), _at(path)
 
 
 def test_nothing_is_unpickled():
@@ -137,9 +171,17 @@ def test_nothing_is_unpickled():
 
 def test_files_are_short():
   for path in _ALL_CODE:
-    assert len(path.read_text("utf-8").splitlines()) <= 450, _at(path)
+    assert len(path.read_text("utf-8").splitlines()) <= 400, _at(path)
 
 
 def test_every_folder_of_code_is_a_package():
   for path in [*_SOURCES, *(_ROOT / "tests").rglob("*.py")]:
     assert (path.parent / "__init__.py").is_file(), _at(path)
+
+
+def test_tests_mirror_the_package():
+  """A folder of tests is a folder of the package, or of the repository."""
+  for path in (_ROOT / "tests").iterdir():
+    if path.is_dir() and path.name != "__pycache__":
+      has = (_PACKAGE / path.name).is_dir() or (_ROOT / path.name).is_dir()
+      assert has, _at(path)

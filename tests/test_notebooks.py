@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from soundstorm_jax.api import SHIPPED_SAMPLER
+from soundstorm_jax.speech.loading import SHIPPED_SAMPLER
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _NOTEBOOKS = sorted((_ROOT / "notebooks").glob("*.ipynb"))

@@ -12,18 +12,16 @@ import tensorflow_datasets as tfds
 
 from soundstorm_jax import tokenize as tokenize_lib
 from soundstorm_jax import weights
-from soundstorm_jax.config import (
-  KMeansConfig,
-  SoundStreamConfig,
-  to_mapping,
-)
-from soundstorm_jax.data import audio_files, records
+from soundstorm_jax.config import to_mapping
+from soundstorm_jax.data import audio_files, records, token_parts
+from soundstorm_jax.data.tokenizer import AcousticTokenizer
 from soundstorm_jax.data.utterances import find_utterances
-from soundstorm_jax.models.soundstream import SoundStream
+from soundstorm_jax.semantic.config import KMeansConfig
+from soundstorm_jax.semantic.kmeans import KMeansTokenizer
+from soundstorm_jax.soundstream.config import SoundStreamConfig
+from soundstorm_jax.soundstream.network import SoundStream
+from soundstorm_jax.soundstream.tokenizer import SoundStreamTokenizer
 from soundstorm_jax.tokenize import TokenizeConfig, tokenize
-from soundstorm_jax.tokenizers.base import AcousticTokenizer
-from soundstorm_jax.tokenizers.kmeans import KMeansTokenizer
-from soundstorm_jax.tokenizers.soundstream import SoundStreamTokenizer
 from tests import make_audio
 
 CODEC = SoundStreamConfig(
@@ -245,8 +243,8 @@ def test_speeds_and_joins_have_limits(
 def test_an_interrupted_run_goes_on(
   audio, whole, tokenizers, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(tokenize_lib, "_PART", 2)
-  make_part = tokenize_lib._make_part
+  monkeypatch.setattr(token_parts, "_PART", 2)
+  make_part = token_parts._make_part
   made = []
 
   def interrupted(path, *rest):
@@ -255,7 +253,7 @@ def test_an_interrupted_run_goes_on(
     made.append(path.name)
     make_part(path, *rest)
 
-  monkeypatch.setattr(tokenize_lib, "_make_part", interrupted)
+  monkeypatch.setattr(token_parts, "_make_part", interrupted)
   with pytest.raises(KeyboardInterrupt):
     run(audio, tmp_path, tokenizers)
   assert len(made) == 2
@@ -264,7 +262,7 @@ def test_an_interrupted_run_goes_on(
     made.append(path.name)
     make_part(path, *rest)
 
-  monkeypatch.setattr(tokenize_lib, "_make_part", counted)
+  monkeypatch.setattr(token_parts, "_make_part", counted)
   with pytest.raises(ValueError, match="remove it or choose another output"):
     run(audio, tmp_path, tokenizers, batch_size=3)
   assert run(audio, tmp_path, tokenizers).written == 6

@@ -5,16 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from soundstorm_jax.config import (
-  ConformerConfig,
-  KMeansConfig,
-  SoundStormConfig,
-  SoundStreamConfig,
-  to_mapping,
-)
-from soundstorm_jax.models.soundstorm import SoundStorm
-from soundstorm_jax.models.soundstream import SoundStream
-from soundstorm_jax.tokenizers.mfcc import feature_count
+from soundstorm_jax.config import to_mapping
+from soundstorm_jax.layers.config import ConformerConfig
+from soundstorm_jax.semantic.config import KMeansConfig
+from soundstorm_jax.semantic.mfcc import feature_count
+from soundstorm_jax.soundstorm.config import SoundStormConfig
+from soundstorm_jax.soundstorm.network import SoundStorm
+from soundstorm_jax.soundstream.config import SoundStreamConfig
+from soundstorm_jax.soundstream.network import SoundStream
 from soundstorm_jax.weights import save_weights
 
 Q, V, SEMANTIC = 3, 32, 8

@@ -248,8 +248,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if value is not None and value < least:
       parser.error(f"--{name} must be at least {least}, got {value}")
 
-  from soundstorm_jax.api import default_sampler
-  from soundstorm_jax.benchmark import SIZES
+  from soundstorm_jax.benchmarking.sizes import SIZES
+  from soundstorm_jax.soundstorm.config import default_sampler
 
   if args.size not in SIZES:
     parser.error(f"--size must be one of {list(SIZES)}, got {args.size!r}")

@@ -28,16 +28,16 @@ def main() -> None:
   import jax.numpy as jnp
   import numpy as np
 
-  from soundstorm_jax.api import default_sampler
-  from soundstorm_jax.benchmark import SIZES, random_soundstorm
-  from soundstorm_jax.models.conformer import Conformer
-  from soundstorm_jax.models.soundstorm import SoundStorm
-  from soundstorm_jax.sampling.int8 import (
+  from soundstorm_jax.benchmarking.sizes import SIZES, random_soundstorm
+  from soundstorm_jax.layers.conformer import Conformer
+  from soundstorm_jax.soundstorm.config import default_sampler
+  from soundstorm_jax.soundstorm.int8 import (
     quantize_network,
     quantize_params,
     unscanned,
   )
-  from soundstorm_jax.sampling.soundstorm import make_sampler
+  from soundstorm_jax.soundstorm.network import SoundStorm
+  from soundstorm_jax.soundstorm.sampler import make_sampler
 
   model = SIZES[args.size].model
   width = dataclasses.replace(model.conformer, layers=args.layers)

@@ -1,0 +1,1 @@
+"""Times of SoundStorm and AudioLM, side by side."""

@@ -2,7 +2,7 @@
 
 A step's cost does not depend on which token it is of, but on how long the cache
 is that it reads, and the sampler's loops have caches of a few lengths (see
-`sampling.audiolm_cost`). So a number of steps is timed at each of these
+`audiolm.cost`). So a number of steps is timed at each of these
 lengths, and the run is the sum of all of them.
 
 Axes: B rows, P slots of the prefix, L levels of a stage.
@@ -15,15 +15,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from soundstorm_jax.audiolm.cost import StageWork, make_prefill, make_steps
 from soundstorm_jax.benchmarking.clock import (
   Program,
   compile_program,
   time_in_turns,
-)
-from soundstorm_jax.sampling.audiolm_cost import (
-  StageWork,
-  make_prefill,
-  make_steps,
 )
 
 

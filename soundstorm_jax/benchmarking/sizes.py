@@ -3,7 +3,7 @@
 Random weights take as long as trained ones, and make noise.
 
 AudioLM's stages at the paper's size have 160M and 172M parameters (see
-`models.audiolm`): less than the 0.3B of each that a reader of its paper may
+`audiolm.network`): less than the 0.3B of each that a reader of its paper may
 have in mind, which is to AudioLM's advantage here.
 
 Axes: Q levels, V codes, D latent width of the codec.
@@ -18,23 +18,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from soundstorm_jax.config import (
-  AudioLMConfig,
-  AudioLMStages,
-  ConformerConfig,
-  SoundStormConfig,
-  SoundStreamConfig,
-  TransformerConfig,
-)
-from soundstorm_jax.models.audiolm import (
+from soundstorm_jax.audiolm.config import AudioLMConfig, AudioLMStages
+from soundstorm_jax.audiolm.network import (
   AudioLM,
   decoding_config,
   decoding_params,
   example_inputs,
 )
-from soundstorm_jax.models.codec import Codec
-from soundstorm_jax.models.soundstorm import SoundStorm
-from soundstorm_jax.models.soundstream import SoundStream
+from soundstorm_jax.layers.config import ConformerConfig, TransformerConfig
+from soundstorm_jax.soundstorm.config import SoundStormConfig
+from soundstorm_jax.soundstorm.network import SoundStorm
+from soundstorm_jax.soundstream.codec import Codec
+from soundstorm_jax.soundstream.config import SoundStreamConfig
+from soundstorm_jax.soundstream.network import SoundStream
 
 
 class Size(NamedTuple):

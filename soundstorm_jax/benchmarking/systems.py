@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from soundstorm_jax.api import default_sampler
+from soundstorm_jax.audiolm.config import AudioLMSamplerConfig, AudioLMStages
+from soundstorm_jax.audiolm.cost import StageWork, count_work
+from soundstorm_jax.audiolm.sampler import make_sampler as make_audiolm_sampler
 from soundstorm_jax.benchmarking.clock import compile_program
 from soundstorm_jax.benchmarking.extrapolation import Estimate, StageClock
 from soundstorm_jax.benchmarking.sizes import (
@@ -20,14 +22,9 @@ from soundstorm_jax.benchmarking.sizes import (
   parameter_count,
   soundstorm_shapes,
 )
-from soundstorm_jax.config import (
-  AudioLMSamplerConfig,
-  AudioLMStages,
-  SoundStormConfig,
-)
-from soundstorm_jax.models.soundstorm import SoundStorm
-from soundstorm_jax.sampling import audiolm, soundstorm
-from soundstorm_jax.sampling.audiolm_cost import StageWork, count_work
+from soundstorm_jax.soundstorm.config import SoundStormConfig, default_sampler
+from soundstorm_jax.soundstorm.network import SoundStorm
+from soundstorm_jax.soundstorm.sampler import make_sampler
 
 # The systems' names, and how a report calls them.
 SOUNDSTORM, AUDIOLM, BATCHED = "soundstorm", "audiolm", "audiolm_batched"
@@ -103,7 +100,7 @@ class SoundStormSystem:
       "length": inputs.length,
       "keys": inputs.keys,
     }
-    sample = soundstorm.make_sampler(self._config, sampler)
+    sample = make_sampler(self._config, sampler)
     program = compile_program(lambda: sample.lower(*given, **rest))
     return Prepared(
       program.compile_s,
@@ -189,7 +186,7 @@ class AudioLMSystem:
       "length": inputs.length,
       "keys": inputs.keys,
     }
-    sample = audiolm.make_sampler(self._stages, self._sampler)
+    sample = make_audiolm_sampler(self._stages, self._sampler)
     program = compile_program(lambda: sample.lower(*given, **rest))
     work = self.work(inputs)
     estimate = self._clock.estimate(work)

@@ -1,0 +1,1 @@
+"""Files to arrays: recordings, datasets of tokens, and windows of both."""

@@ -15,7 +15,7 @@ from concurrent import futures
 import numpy as np
 from jaxtyping import Float
 
-from soundstorm_jax import config as config_lib
+from soundstorm_jax.config import DataConfig
 from soundstorm_jax.data.audio_files import (
   AudioFile,
   audio_length,
@@ -46,7 +46,7 @@ class AudioFolder:
 
   def __init__(
     self,
-    config: config_lib.DataConfig,
+    config: DataConfig,
     sample_rate: int,
     *,
     batch_size: int,

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, Shaped, UInt32
 
-from soundstorm_jax import config as config_lib
+from soundstorm_jax.config import DataConfig
 from soundstorm_jax.data.packed import PackedSplit, PackedTokens
 from soundstorm_jax.data.positions import host_slice, shuffled
 from soundstorm_jax.data.token_windows import TokenWindows, example_semantic
@@ -43,7 +43,7 @@ class PackedTokenSource(TokenWindows):
 
   def __init__(
     self,
-    config: config_lib.DataConfig,
+    config: DataConfig,
     *,
     batch_size: int,
     process_index: int = 0,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from soundstorm_jax import config as config_lib
+from soundstorm_jax.config import DataConfig
 from soundstorm_jax.data import phones
 from soundstorm_jax.data.audio import AudioSource
 from soundstorm_jax.data.audio_files import AudioFile
@@ -23,7 +23,7 @@ class PhoneAudioSource(AudioSource):
   Args:
     config: see `AudioSource`.
     sample_rate: of the batches, in Hz.
-    phones_file: of `soundstorm_jax.align`; all is unknown if empty.
+    phones_file: of `soundstorm_jax.semantic.align`; all is unknown if empty.
     **kwargs: see `AudioSource`.
 
   Raises:
@@ -33,7 +33,7 @@ class PhoneAudioSource(AudioSource):
 
   def __init__(
     self,
-    config: config_lib.DataConfig,
+    config: DataConfig,
     sample_rate: int,
     *,
     phones_file: str,

@@ -2,7 +2,7 @@
 
 The file: CSV with the columns id and phones. Phones are runs of a name and its
 length in steps of 10 ms, as in "SIL 12 HH 5 AY 17". A recording that could not
-be aligned is missing. `soundstorm_jax.align` writes it.
+be aligned is missing. `soundstorm_jax.semantic.align` writes it.
 
 The phones are those of the CMU pronouncing dictionary, without stress; whatever
 is no speech is SIL, and ? stands for phones that are not known.

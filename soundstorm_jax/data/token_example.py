@@ -6,12 +6,19 @@ Axes: S semantic tokens, T frames, Q levels.
 import dataclasses
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
 
-from soundstorm_jax.config import SoundStormConfig
+
+@runtime_checkable
+class Sizes(Protocol):
+  """What of a model the tokens determine."""
+
+  levels: int
+  codes: int
+  semantic_vocab: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,18 +72,22 @@ class TokenMetadata:
     known["semantic_rate"] = Fraction(values["semantic_rate"])
     return cls(**known)
 
-  def check_model(self, config: SoundStormConfig) -> None:
+  def check_model(self, model: Sizes, *, path: str) -> None:
     """Refuses a model of other sizes.
+
+    Ids beyond an embedding would be read as its last row, silently.
+
+    Args:
+      model: that is to take the tokens.
+      path: of the tokens, for the message.
 
     Raises:
       ValueError: levels, codes or semantic_vocab differ.
     """
     for name in ("levels", "codes", "semantic_vocab"):
-      if getattr(config, name) != getattr(self, name):
-        raise ValueError(
-          f"the model has {name}={getattr(config, name)}, the tokens have "
-          f"{name}={getattr(self, name)}"
-        )
+      has, takes = getattr(self, name), getattr(model, name)
+      if has != takes:
+        raise ValueError(f"{path} has {name} {has}, the model's is {takes}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Shaped
 
-from soundstorm_jax import config as config_lib
+from soundstorm_jax.config import DataConfig
 from soundstorm_jax.data.positions import HostSlice
 from soundstorm_jax.data.rates import repeat_to_frames
 from soundstorm_jax.data.token_example import (
@@ -54,7 +54,7 @@ class TokenWindows(abc.ABC):
 
   def __init__(
     self,
-    config: config_lib.DataConfig,
+    config: DataConfig,
     metadata: TokenMetadata,
     *,
     hosts: HostSlice,

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from jaxtyping import Shaped
 
-from soundstorm_jax import config as config_lib
+from soundstorm_jax.config import DataConfig
 from soundstorm_jax.data import pipeline
 from soundstorm_jax.data.positions import host_slice
 from soundstorm_jax.data.records import JoinedRecords
@@ -43,7 +43,7 @@ class TokenSource(TokenWindows):
 
   def __init__(
     self,
-    config: config_lib.DataConfig,
+    config: DataConfig,
     *,
     batch_size: int,
     seed: int,

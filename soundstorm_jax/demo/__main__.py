@@ -17,9 +17,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from soundstorm_jax import api, jobs
 from soundstorm_jax.demo import page, training
 from soundstorm_jax.generate import generate
+from soundstorm_jax.speech import jobs
+from soundstorm_jax.speech.loading import load
 from soundstorm_jax.tokenize import TokenizeConfig, tokenize
 
 SPEECH = pathlib.Path(__file__).parent / "speech"
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   output = _clear(pathlib.Path(args.output))
   stage = _Stages()
   with stage("load the weights"):
-    model = api.load(args.weights, buckets=BUCKETS)
+    model = load(args.weights, buckets=BUCKETS)
   with stage("speech to tokens"):
     tokenize(
       TokenizeConfig(

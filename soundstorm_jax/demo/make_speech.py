@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import soundfile
 
 from soundstorm_jax.data.kokoro import Kokoro
+from soundstorm_jax.data.synthetic import SAMPLE_RATE
 
 _SPEECH = pathlib.Path(__file__).parent / "speech"
 _SPEED = 0.93

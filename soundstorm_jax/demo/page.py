@@ -26,12 +26,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from soundstorm_jax import features
-from soundstorm_jax.api import SHIPPED, SpeechModel
 from soundstorm_jax.data.audio_files import read_audio
 from soundstorm_jax.demo.training import Run
 from soundstorm_jax.evaluation import pages, summary
-from soundstorm_jax.generate import RESULTS
+from soundstorm_jax.layers import features
+from soundstorm_jax.speech.loading import SHIPPED
+from soundstorm_jax.speech.model import SpeechModel
+from soundstorm_jax.speech.results import RESULTS
 
 NO_PROMPT, OWN_VOICE, OTHER_VOICE = "no_prompt", "own_voice", "other_voice"
 _TITLES = {

@@ -59,7 +59,7 @@ def train_twice(
     tokens: a token dataset.
     workdir: of the run; also keeps what the program printed, in log.txt.
     steps: of the whole run.
-    sizes: fields of `config.soundstorm` that the tokens determine.
+    sizes: fields of `config.system.model` that the tokens determine.
 
   Raises:
     RuntimeError: the program failed, did not resume, or the loss did not fall.
@@ -72,7 +72,7 @@ def train_twice(
     f"--workdir={workdir}",
     f"--config.data.path={pathlib.Path(tokens).absolute()}",
     f"--config.log_every={max(1, steps // 16)}",
-    *(f"--config.soundstorm.{key}={value}" for key, value in sizes.items()),
+    *(f"--config.system.model.{key}={value}" for key, value in sizes.items()),
   ]
   # The second start finds what the first one compiled.
   cache = {"JAX_COMPILATION_CACHE_DIR": str(workdir / "compiled")}

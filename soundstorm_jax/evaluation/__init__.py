@@ -1,0 +1,1 @@
+"""Figures for codecs, tokens and speech."""

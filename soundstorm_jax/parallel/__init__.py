@@ -1,0 +1,1 @@
+"""Devices: meshes, and the axes that arrays are laid out over."""

@@ -1,0 +1,1 @@
+"""The loop's parts, which know no system: see `task.py` and `system.py`."""

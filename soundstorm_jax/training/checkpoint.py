@@ -5,10 +5,11 @@ checkpoint is the number of completed steps, which is also the number of the
 batch that comes next.
 """
 
-import operator
+import json
 import os
 import signal
 import types
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from soundstorm_jax import config as config_lib
+from soundstorm_jax.config import TrainConfig, to_mapping
 
 # What must not change between a checkpoint and its continuation: any of these
 # would repeat or skip data, or put parameters into another model.
@@ -30,26 +31,28 @@ _FIXED = (
   "data.window_seconds",
   "data.min_window_seconds",
   "data.on_device",
-  "soundstorm",
-  "audiolm",
-  "soundstream",
+  "system.model",
 )
 
 
 class Restored(NamedTuple):
-  """A checkpoint as read back."""
+  """A checkpoint as read back.
+
+  Attributes:
+    state: of the run.
+    step: completed steps.
+    config: of the run that wrote it, as plain values.
+  """
 
   state: Any
   step: int
-  config: config_lib.TrainConfig
+  config: Mapping[str, Any]
 
 
 class Checkpoints:
   """The checkpoints under `workdir/checkpoints`; close it when done."""
 
-  def __init__(
-    self, workdir: str | os.PathLike[str], *, config: config_lib.TrainConfig
-  ):
+  def __init__(self, workdir: str | os.PathLike[str], *, config: TrainConfig):
     self._config = config
     policies = ocp.training.save_decision_policies
     self._checkpointer = ocp.training.Checkpointer(
@@ -75,7 +78,7 @@ class Checkpoints:
       {"state": state},
       force=force,
       custom_metadata={
-        "config": config_lib.to_mapping(self._config),
+        "config": to_mapping(self._config),
         "next_batch": step,
       },
     )
@@ -91,9 +94,10 @@ class Checkpoints:
     if latest is None:
       return None
     saved = saved_config(self._checkpointer, step=latest.step)
+    # As it will be read back: tuples are lists there.
+    ours = json.loads(json.dumps(to_mapping(self._config)))
     for name in _FIXED:
-      field = operator.attrgetter(name)
-      before, now = field(saved), field(self._config)
+      before, now = _field(saved, name), _field(ours, name)
       if before != now:
         raise ValueError(
           f"{self._checkpointer.directory} was written with {name}={before}, "
@@ -119,10 +123,17 @@ def checkpoint_folder(workdir: str | os.PathLike[str]) -> epath.Path:
 
 def saved_config(
   checkpointer: ocp.training.Checkpointer, *, step: int
-) -> config_lib.TrainConfig:
-  """The config of the run that wrote a checkpoint."""
-  metadata = checkpointer.checkpointables_metadata(step).custom_metadata
-  return config_lib.from_mapping(config_lib.TrainConfig, metadata["config"])
+) -> Mapping[str, Any]:
+  """The config of the run that wrote a checkpoint, as plain values."""
+  return checkpointer.checkpointables_metadata(step).custom_metadata["config"]
+
+
+def _field(config: Mapping[str, Any], name: str) -> Any:
+  """A value by its dotted name; None if it is not there."""
+  value: Any = config
+  for part in name.split("."):
+    value = value.get(part) if isinstance(value, Mapping) else None
+  return value
 
 
 def restore_for_inference(

@@ -21,10 +21,7 @@ from soundstorm_jax.config import TrainConfig
 from soundstorm_jax.parallel.mesh import batch_sharding, replicate, shard_batch
 from soundstorm_jax.training import keys
 from soundstorm_jax.training.metrics import Metrics
-from soundstorm_jax.training.step import (
-  compile_drawn_steps,
-  compile_train_step,
-)
+from soundstorm_jax.training.step import compile_drawn_steps, compile_train_step
 from soundstorm_jax.training.task import Batch, State, Task
 
 Rows = dict[str, np.ndarray]
@@ -98,7 +95,7 @@ class HostFeed:
   ):
     self._source = source
     self._mesh = mesh
-    self._hop = config.soundstream.hop
+    self._task = task
     self._step = compile_train_step(task, target, mesh=mesh)
 
   def data(self, start_step: int) -> Iterator[Rows]:
@@ -116,13 +113,14 @@ class HostFeed:
     if steps != 1:
       raise ValueError(f"a batch makes 1 step, got {steps}")
     state, metrics = self._step(state, shard_batch(data, self._mesh), key)
+    window = self._task.window_frames(data)
     return state, Done(
       steps,
       metrics,
       skipped=metrics["skipped"].total,
       # Hosts hold equal shares.
-      frames=int(valid_frames(data, hop=self._hop)) * jax.process_count(),
-      window=window_frames(data, hop=self._hop),
+      frames=int(valid_frames(data, window=window)) * jax.process_count(),
+      window=window,
     )
 
 
@@ -160,15 +158,14 @@ class DeviceFeed:
     )
     self._draw = jax.jit(draw, out_shardings=batch_sharding(mesh))
     batch = jax.eval_shape(draw, self._arrays, jnp.zeros((), jnp.int32))
-    hop = config.soundstream.hop
-    self._window = window_frames(batch, hop=hop)
+    window = self._window = task.window_frames(batch)
     self._steps = compile_drawn_steps(
       task,
       draw,
       target,
       mesh=mesh,
       most_steps=self.most_steps,
-      count=lambda batch: valid_frames(batch, hop=hop),
+      count=lambda batch: valid_frames(batch, window=window),
     )
 
   def data(self, start_step: int) -> Iterator[Arrays]:
@@ -225,24 +222,13 @@ def batch_drawer(
   return draw_batch
 
 
-def valid_frames(batch: Mapping[str, Any], *, hop: int) -> Any:
+def valid_frames(batch: Mapping[str, Any], *, window: int) -> Any:
   """The frames of a batch that hold data.
 
   Args:
-    batch: tokens, or audio, which counts as a whole.
-    hop: samples of a frame, where the batch is of audio.
+    batch: of rows.
+    window: frames of a row.
   """
   if "valid" in batch:
     return batch["valid"].sum()
-  if "audio" in batch:
-    return batch["audio"].shape[0] * window_frames(batch, hop=hop)
-  return 0
-
-
-def window_frames(batch: Mapping[str, Any], *, hop: int) -> int:
-  """Frames of a row, with its padding; arguments as in `valid_frames`."""
-  if "valid" in batch:
-    return batch["valid"].shape[1]
-  if "audio" in batch:
-    return batch["audio"].shape[1] // hop
-  return 0
+  return len(next(iter(batch.values()))) * window

@@ -50,11 +50,18 @@ def _convolutions(params: Any) -> Any:
 
 
 def make_optimizer(
-  config: OptimizerConfig, steps: int
+  config: OptimizerConfig, steps: int, *, muon: bool = False
 ) -> optax.GradientTransformation:
-  """The optimizer of a run of `steps` steps."""
+  """The optimizer of a run.
+
+  Args:
+    config: its settings.
+    steps: of the run.
+    muon: kernels of convolutions are stepped by Muon, and the rest by AdamW at
+      half the rate.
+  """
   rate = learning_rate(config, steps)
-  if config.muon:
+  if muon:
     descent = contrib.muon(
       rate,
       beta=config.b1,

@@ -4,7 +4,7 @@
 to keep (codebooks, a discriminator) has its own NamedTuple with the same names.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -13,8 +13,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
 from soundstorm_jax.parallel import rules
+from soundstorm_jax.training import keys
 from soundstorm_jax.training import optimizer as optimizer_lib
 from soundstorm_jax.training.metrics import Mean, Metrics
+from soundstorm_jax.training.task import Batch, StartsFromData, State, Task
 
 
 class TrainState(NamedTuple):
@@ -62,6 +64,33 @@ def abstract_state(init: Callable[[Key[Array, ""]], Any], mesh: Mesh) -> Any:
   with rules.no_rules():
     boxed = jax.eval_shape(init, jax.random.key(0))
   return rules.abstract(boxed, mesh)
+
+
+def begin(
+  task: Task,
+  target: Any,
+  batches: Callable[[], Iterator[Batch]],
+  *,
+  seed: int,
+  mesh: Mesh,
+) -> State:
+  """The state before the first step, from data if the task wants to.
+
+  Args:
+    task: the model.
+    target: the state's shapes and shardings.
+    batches: the run's first batches.
+    seed: of the run.
+    mesh: where the state will live.
+  """
+  state = init_state(task.init_state, keys.stream(seed, name="init"), mesh=mesh)
+  if not isinstance(task, StartsFromData):
+    return state
+  key = keys.stream(seed, name="start")
+  state = task.start_from_data(state, batches(), key)
+  # Laid out over the mesh like the state it had.
+  shardings = jax.tree.map(lambda leaf: leaf.sharding, target)
+  return jax.device_put(state, shardings)
 
 
 def init_state(

@@ -5,7 +5,7 @@ the state, compiles the task's two pure functions over the mesh, and does the
 rest: data, checkpoints, evaluation, logging.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -23,7 +23,8 @@ class Task(Protocol):
   """One trainable model.
 
   A state is a NamedTuple with at least `step` (int32 scalar: steps completed),
-  `params` and `ema_params`. It holds no random key and no optimizer object.
+  `params` and `ema_params`. It holds no random key and no optimizer object. If
+  a batch has "valid" (B, T), that says which frames hold data; else all do.
   """
 
   def init_state(self, key: Key[Array, ""]) -> State:
@@ -38,6 +39,9 @@ class Task(Protocol):
     self, state: State, batch: Batch, key: Key[Array, ""]
   ) -> Metrics:
     """Metrics of a held-out batch under the averaged parameters; pure."""
+
+  def window_frames(self, batch: Mapping[str, Any]) -> int:
+    """Frames of a row, padding included; of the batch's shapes alone."""
 
   def write_samples(
     self,

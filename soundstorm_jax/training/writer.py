@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
+import jax
 import numpy as np
 import soundfile
 from jaxtyping import Array, Float
@@ -108,6 +109,13 @@ class TensorBoardWriter:
     self._writer.add_event(
       event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
     )
+
+
+def make_writer(workdir: str | os.PathLike[str]) -> MetricWriter:
+  """TensorBoard files, written by the first host alone."""
+  if jax.process_index() > 0:
+    return SilentWriter()
+  return TensorBoardWriter(workdir)
 
 
 def _wav(clip: Float[np.ndarray, "N C"], sample_rate: int) -> bytes:

@@ -4,17 +4,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from soundstorm_jax.audiolm.config import AudioLMSamplerConfig
+from soundstorm_jax.audiolm.cost import count_work
+from soundstorm_jax.audiolm.network import decoding_params
 from soundstorm_jax.benchmarking import extrapolation
 from soundstorm_jax.benchmarking.clock import Program, Times
-from soundstorm_jax.benchmarking.extrapolation import (
-  Cost,
-  StageClock,
-  add_up,
-)
-from soundstorm_jax.config import AudioLMSamplerConfig, TransformerConfig
-from soundstorm_jax.models.audiolm import decoding_params
-from soundstorm_jax.sampling.audiolm_cost import count_work
-from tests.tiny_audiolm import both, make_params
+from soundstorm_jax.benchmarking.extrapolation import Cost, StageClock, add_up
+from soundstorm_jax.layers.config import TransformerConfig
+from tests.audiolm.tiny_audiolm import both, make_params
 
 STAGES = both(
   coarse=8,

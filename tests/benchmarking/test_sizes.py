@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from soundstorm_jax.audiolm import network as audiolm
 from soundstorm_jax.benchmarking.sizes import (
   SIZES,
   parameter_count,
@@ -12,7 +13,7 @@ from soundstorm_jax.benchmarking.sizes import (
   random_stage,
   with_dtype,
 )
-from soundstorm_jax.models import audiolm, soundstorm
+from soundstorm_jax.soundstorm import network as soundstorm
 from tests.test_configs import load
 
 
@@ -20,7 +21,7 @@ from tests.test_configs import load
   ("size", "name"), [("tiny", "tiny"), ("paper", "librilight")]
 )
 def test_soundstorm_is_that_of_the_configs(size, name):
-  model, config = SIZES[size].model, load(name).soundstorm
+  model, config = SIZES[size].model, load(name).system.model
   # These matter to training alone; the program sets the last itself.
   conformer = dataclasses.replace(
     config.conformer, dropout=0.0, remat=False, dtype=model.conformer.dtype
@@ -40,7 +41,7 @@ def test_small_systems_are_of_one_width_and_depth():
 def test_stages_are_those_of_the_configs(size):
   for stage in ("coarse", "fine"):
     ours = getattr(SIZES[size].audiolm, stage)
-    config = load(f"audiolm_{stage}", size).audiolm
+    config = load(f"audiolm_{stage}", size).system.model
     transformer = dataclasses.replace(
       config.transformer,
       dropout=0.0,
@@ -51,7 +52,7 @@ def test_stages_are_those_of_the_configs(size):
 
 
 def test_the_papers_codec_is_that_of_the_config():
-  assert SIZES["paper"].codec == load("soundstream", "paper").soundstream
+  assert SIZES["paper"].codec == load("soundstream", "paper").system.model
 
 
 @pytest.mark.parametrize("size", list(SIZES))

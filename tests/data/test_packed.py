@@ -11,12 +11,13 @@ import safetensors
 import safetensors.numpy
 
 from soundstorm_jax import train
-from soundstorm_jax.config import DataConfig, TrainConfig, from_mapping
+from soundstorm_jax.config import DataConfig
 from soundstorm_jax.data import records
 from soundstorm_jax.data.packed import PackedTokens, write_packed
 from soundstorm_jax.data.packed_source import PackedTokenSource
 from soundstorm_jax.data.tokens import TokenSource
 from soundstorm_jax.pack import main, pack
+from soundstorm_jax.training.system import Share
 from tests.data.test_positions import shuffled
 from tests.data.test_tokens import EXAMPLES, METADATA, equal, example, write
 
@@ -230,19 +231,19 @@ def test_refuses_what_does_not_fit(tmp_path, change, message):
 
 
 def test_train_picks_it_by_its_name(path):
-  config = {
-    "task": "soundstorm",
-    "data": {"path": str(path), "window_seconds": 0.6},
-    "soundstorm": {"levels": 3, "codes": 16, "semantic_vocab": 8},
-  }
-  found = train.build_source(from_mapping(TrainConfig, config))
-  assert isinstance(found, PackedTokenSource)
-  config["soundstorm"]["codes"] = 8
-  with pytest.raises(ValueError, match=r"has codes 16, soundstorm.codes is 8"):
-    train.build_source(from_mapping(TrainConfig, config))
-  config["task"] = "semantic_encoder"
+  def make_source(task, **model):
+    data = {"path": str(path), "window_seconds": 0.6}
+    config = train.read_config(
+      {"task": task, "data": data, "system": {"model": model}}
+    )
+    return train.SYSTEMS[task].make_source(config, Share(2, 0, 1))
+
+  sizes = {"levels": 3, "codes": 16, "semantic_vocab": 8}
+  assert isinstance(make_source("soundstorm", **sizes), PackedTokenSource)
+  with pytest.raises(ValueError, match=r"has codes 16, the model's is 8"):
+    make_source("soundstorm", **sizes | {"codes": 8})
   with pytest.raises(ValueError, match=r"takes no data\.on_device"):
-    train.build_source(from_mapping(TrainConfig, config))
+    make_source("semantic_encoder")
 
 
 def test_refuses_other_files(path, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from soundstorm_jax.config import DataConfig, SoundStormConfig
+from soundstorm_jax.config import DataConfig
 from soundstorm_jax.data import records, token_dataset
 from soundstorm_jax.data.rates import repeat_to_frames
 from soundstorm_jax.data.token_example import (
@@ -17,6 +17,7 @@ from soundstorm_jax.data.token_example import (
   check_example,
 )
 from soundstorm_jax.data.tokens import TokenSource
+from soundstorm_jax.soundstorm.config import SoundStormConfig
 
 METADATA = TokenMetadata(
   sample_rate=16000,
@@ -293,9 +294,12 @@ def test_refuses_what_is_not_there(folder, tmp_path):
 
 
 def test_metadata_checks_the_model():
-  METADATA.check_model(SoundStormConfig(levels=3, codes=16, semantic_vocab=8))
-  with pytest.raises(ValueError, match="levels=12, the tokens have levels=3"):
-    METADATA.check_model(SoundStormConfig())
+  fits = SoundStormConfig(levels=3, codes=16, semantic_vocab=8)
+  METADATA.check_model(fits, path="tokens")
+  with pytest.raises(
+    ValueError, match="tokens has levels 3, the model's is 12"
+  ):
+    METADATA.check_model(SoundStormConfig(), path="tokens")
 
 
 def test_several_datasets_are_one(tmp_path):

@@ -7,30 +7,28 @@ import tempfile
 import jax
 import numpy as np
 
-from soundstorm_jax.config import TrainConfig, from_mapping
 from soundstorm_jax.data.packed_source import PackedTokenSource
-from soundstorm_jax.parallel.mesh import (
-  batch_sharding,
-  make_mesh,
-  use_mesh,
-)
+from soundstorm_jax.parallel.mesh import batch_sharding, make_mesh, use_mesh
+from soundstorm_jax.soundstorm.task import SoundStormTask
+from soundstorm_jax.train import read_config
 from soundstorm_jax.training.feed import make_feed
-from soundstorm_jax.training.soundstorm_task import SoundStormTask
 from soundstorm_jax.training.state import abstract_state, init_state
 from tests.tiny_packed import SIZES, write_tokens
 
 
 def run(path, devices, **sizes):
-  config = from_mapping(
-    TrainConfig,
+  config = read_config(
     {
+      "task": "soundstorm",
       "batch_size": 8,
       "steps": 6,
       "mesh": sizes,
       "data": {"path": path, "window_seconds": 0.4},
       "optimizer": {"lr": 1e-3, "warmup_steps": 0, "accumulate": 2},
-      "soundstorm": SIZES
-      | {"conformer": {"dim": 8, "layers": 1, "heads": 2, "ff_dim": 16}},
+      "system": {
+        "model": SIZES
+        | {"conformer": {"dim": 8, "layers": 1, "heads": 2, "ff_dim": 16}},
+      },
     },
   )
   mesh = make_mesh(config.mesh, devices=devices)

@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 
-from soundstorm_jax.config import TrainConfig, from_mapping
 from soundstorm_jax.parallel.mesh import make_mesh, shard_batch, use_mesh
-from soundstorm_jax.training.soundstorm_task import SoundStormTask
+from soundstorm_jax.soundstorm.task import SoundStormTask
+from soundstorm_jax.train import read_config
 from soundstorm_jax.training.state import abstract_state, init_state
 from soundstorm_jax.training.step import compile_eval_step, compile_train_step
 
@@ -23,17 +23,19 @@ def make_batch(seed):
 
 
 def run(devices, **sizes):
-  config = from_mapping(
-    TrainConfig,
+  config = read_config(
     {
+      "task": "soundstorm",
       "batch_size": 8,
       "mesh": sizes,
       "optimizer": {"lr": 1e-3, "warmup_steps": 0, "accumulate": 2},
-      "soundstorm": {
-        "levels": LEVELS,
-        "codes": CODES,
-        "semantic_vocab": 8,
-        "conformer": {"dim": 8, "layers": 1, "heads": 2, "ff_dim": 16},
+      "system": {
+        "model": {
+          "levels": LEVELS,
+          "codes": CODES,
+          "semantic_vocab": 8,
+          "conformer": {"dim": 8, "layers": 1, "heads": 2, "ff_dim": 16},
+        },
       },
     },
   )

@@ -5,19 +5,20 @@ import pytest
 from flax import linen as nn
 from jax.sharding import PartitionSpec as P
 
-from soundstorm_jax.config import (
-  CodecTrainingConfig,
-  ConformerConfig,
-  MeshConfig,
-  OptimizerConfig,
-  SoundStormConfig,
-  SoundStreamConfig,
-  TrainConfig,
-)
+from soundstorm_jax.config import MeshConfig, TrainConfig
+from soundstorm_jax.layers.config import ConformerConfig
 from soundstorm_jax.parallel import rules
 from soundstorm_jax.parallel.mesh import make_mesh
-from soundstorm_jax.training.soundstorm_task import SoundStormTask
-from soundstorm_jax.training.soundstream_task import SoundStreamTask
+from soundstorm_jax.soundstorm.config import (
+  SoundStormConfig,
+  SoundStormTrainingConfig,
+)
+from soundstorm_jax.soundstorm.task import SoundStormTask
+from soundstorm_jax.soundstream.config import (
+  SoundStreamConfig,
+  SoundStreamTrainingConfig,
+)
+from soundstorm_jax.soundstream.task import SoundStreamTask
 from soundstorm_jax.training.state import abstract_state
 
 
@@ -61,15 +62,22 @@ def test_one_name_per_axis():
     rules.partition_spec(("embed",), (8, 8), mesh())
 
 
-@pytest.mark.parametrize("task", [SoundStormTask, SoundStreamTask])
-def test_every_parameter_has_names_in_the_table(task):
-  name = "soundstorm" if task is SoundStormTask else "soundstream"
-  config = TrainConfig(
-    task=name,
-    soundstorm=SoundStormConfig(
-      conformer=ConformerConfig(dim=16, layers=1, heads=2, ff_dim=16)
-    ),
+SOUNDSTORM = SoundStormTrainingConfig(
+  model=SoundStormConfig(
+    conformer=ConformerConfig(dim=16, layers=1, heads=2, ff_dim=16)
   )
+)
+
+
+@pytest.mark.parametrize(
+  ("task", "system"),
+  [
+    (SoundStormTask, SOUNDSTORM),
+    (SoundStreamTask, SoundStreamTrainingConfig()),
+  ],
+)
+def test_every_parameter_has_names_in_the_table(task, system):
+  config = TrainConfig(system=system)
   boxed = jax.eval_shape(task(config).init_state, jax.random.key(0))
   leaves = jax.tree.leaves(
     boxed.params, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned)
@@ -84,11 +92,13 @@ def test_every_parameter_has_names_in_the_table(task):
 def test_state_of_an_optimizer_for_some_parameters_has_its_shardings():
   config = TrainConfig(
     task="soundstream",
-    optimizer=OptimizerConfig(muon=True),
-    soundstream=SoundStreamConfig(
-      encoder_channels=2, decoder_channels=2, dim=4, levels=2, codes=4
+    system=SoundStreamTrainingConfig(
+      model=SoundStreamConfig(
+        encoder_channels=2, decoder_channels=2, dim=4, levels=2, codes=4
+      ),
+      muon=True,
+      discriminator_channels=2,
     ),
-    codec_training=CodecTrainingConfig(discriminator_channels=2),
   )
   init = SoundStreamTask(config).init_state
   made = rules.unbox(jax.eval_shape(init, jax.random.key(0)))
@@ -107,11 +117,7 @@ def test_every_activation_has_names_in_the_table():
     asked.update(name for name in names if name)
     return original(x, names, *args, **kwargs)
 
-  config = TrainConfig(
-    soundstorm=SoundStormConfig(
-      conformer=ConformerConfig(dim=16, layers=1, heads=2, ff_dim=16)
-    )
-  )
+  config = TrainConfig(system=SOUNDSTORM)
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(nn, "with_logical_constraint", recording)
     jax.eval_shape(SoundStormTask(config).init_state, jax.random.key(0))

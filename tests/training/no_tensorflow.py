@@ -26,12 +26,11 @@ class _Blind:
 sys.meta_path[:] = map(_Blind, sys.meta_path)
 
 from soundstorm_jax import train as train_lib  # noqa: E402
-from soundstorm_jax.config import TrainConfig, from_mapping  # noqa: E402
 from soundstorm_jax.demo.training import read_losses  # noqa: E402
 from soundstorm_jax.training import checkpoint  # noqa: E402
 from tests import make_audio  # noqa: E402
+from tests.tasks_shared import write_codec  # noqa: E402
 from tests.tiny_packed import SIZES, write_tokens  # noqa: E402
-from tests.training.shared import write_codec  # noqa: E402
 
 RUN = {
   "steps": 4,
@@ -47,13 +46,16 @@ def soundstorm_config(folder):
   write_tokens(path)
   codec = write_codec(folder, levels=2, codes=16)
   return RUN | {
+    "task": "soundstorm",
     "sample_every": 4,
-    "codec_weights": codec,
-    "codebook_start_batches": 2,
     "data": {"path": str(path), "window_seconds": 0.4},
-    "sampler": {"iterations": (2, 1)},
-    "soundstorm": SIZES
-    | {"conformer": {"dim": 8, "layers": 1, "heads": 2, "ff_dim": 16}},
+    "system": {
+      "model": SIZES
+      | {"conformer": {"dim": 8, "layers": 1, "heads": 2, "ff_dim": 16}},
+      "sampler": {"iterations": (2, 1)},
+      "codec_weights": codec,
+      "codebook_start_batches": 2,
+    },
   }
 
 
@@ -63,11 +65,13 @@ def audiolm_config(folder):
   return RUN | {
     "task": "audiolm",
     "data": {"path": str(path), "window_seconds": 0.2},
-    "audiolm": SIZES
-    | {
-      "coarse_levels": 1,
-      "window_frames": 10,
-      "transformer": {"dim": 8, "layers": 1, "heads": 2, "ff_dim": 16},
+    "system": {
+      "model": SIZES
+      | {
+        "coarse_levels": 1,
+        "window_frames": 10,
+        "transformer": {"dim": 8, "layers": 1, "heads": 2, "ff_dim": 16},
+      },
     },
   }
 
@@ -82,14 +86,16 @@ def soundstream_config(folder):
       "window_seconds": 0.16,
       "on_device": True,
     },
-    "soundstream": {
-      "encoder_channels": 2,
-      "decoder_channels": 2,
-      "dim": 4,
-      "levels": 2,
-      "codes": 4,
+    "system": {
+      "model": {
+        "encoder_channels": 2,
+        "decoder_channels": 2,
+        "dim": 4,
+        "levels": 2,
+        "codes": 4,
+      },
+      "adversarial_start": 100,
     },
-    "codec_training": {"adversarial_start": 100},
   }
 
 
@@ -102,7 +108,7 @@ CONFIGS = {
 
 def main(name, folder):
   folder = pathlib.Path(folder)
-  config = from_mapping(TrainConfig, CONFIGS[name](folder))
+  config = train_lib.read_config(CONFIGS[name](folder))
   # Told to stop before it begins, a run ends after its first call's steps.
   received = checkpoint.StopSignal.received
   checkpoint.StopSignal.received = lambda self, step: step >= 2

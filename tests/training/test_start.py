@@ -4,10 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from soundstorm_jax.config import TrainConfig, from_mapping, to_mapping
+from soundstorm_jax.audiolm.task import AudioLMTask
+from soundstorm_jax.config import TrainConfig, to_mapping
 from soundstorm_jax.parallel import rules
-from soundstorm_jax.training.audiolm_task import AudioLMTask
-from soundstorm_jax.training.soundstorm_task import SoundStormTask
+from soundstorm_jax.soundstorm.task import SoundStormTask
+from soundstorm_jax.train import SYSTEMS, read_config
 from soundstorm_jax.weights import save_weights
 
 CONFORMER = {"dim": 8, "layers": 1, "heads": 2, "ff_dim": 8}
@@ -28,15 +29,10 @@ TASKS = {
 
 
 def config(name, *, start="", **changes) -> TrainConfig:
-  return from_mapping(
-    TrainConfig,
-    {
-      "task": name,
-      "start": start,
-      "sampler": {"iterations": (1, 1)},
-      name: TASKS[name][1] | changes,
-    },
-  )
+  system = {"model": TASKS[name][1] | changes, "start": start}
+  if name == "soundstorm":
+    system["sampler"] = {"iterations": (1, 1)}
+  return read_config({"task": name, "system": system})
 
 
 def started(config):
@@ -55,7 +51,7 @@ def weights(request, tmp_path):
   save_weights(
     path,
     params,
-    config=to_mapping(getattr(settings, request.param)),
+    config=to_mapping(settings.system.model),
     kind=request.param,
     dtype="float32",
   )
@@ -86,5 +82,9 @@ def test_refuses_weights_of_another_size_or_kind(weights):
 
 
 def test_only_some_tasks_take_a_start():
-  with pytest.raises(ValueError, match="'kmeans' takes no start"):
-    TrainConfig(task="kmeans", start="x.safetensors")
+  start = {"start": "x.safetensors"}
+  with pytest.raises(ValueError, match="KMeansConfig has no field start"):
+    read_config({"task": "kmeans", "system": start})
+  encoder = read_config({"task": "semantic_encoder", "system": start})
+  with pytest.raises(ValueError, match="'semantic_encoder' takes no start"):
+    SYSTEMS["semantic_encoder"].make_task(encoder)

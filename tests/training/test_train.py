@@ -133,3 +133,7 @@ def test_batch_that_the_mesh_cannot_cut(tmp_path):
 def test_unknown_config_key():
   with pytest.raises(ValueError, match=r"OptimizerConfig has no field lrr"):
     from_mapping(TrainConfig, {"optimizer": {"lrr": 1.0}})
+  with pytest.raises(ValueError, match="SoundStormConfig has no field code"):
+    train_lib.read_config(
+      {"task": "soundstorm", "system": {"model": {"code": 3}}}
+    )

@@ -84,6 +84,9 @@ class ToyTask:
     batch = batch | {"row": jnp.arange(batch["x"].shape[0])}
     return {"loss": self._loss(state.ema_params, batch, key)}
 
+  def window_frames(self, batch):
+    return 1
+
   def write_samples(self, state, batch, *, writer, step):
     writer.write_scalars(step, {"sample": float(state.params["bias"][0])})
 

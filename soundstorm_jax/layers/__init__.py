@@ -1,0 +1,1 @@
+"""Parts of networks that several systems are made of; they know no system."""
