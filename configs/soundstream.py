@@ -93,7 +93,8 @@ LIGHT = TrainConfig(
     teacher_speech=0.7,
     light_discriminators=True,
     discriminator_channels=96,
-    discriminator_lr=3e-4,
+    discriminator_lr=2e-4,
+    discriminator_decay=True,
     # The teacher's, with which tokens made by it stay valid.
     codebook_decay=1.0,
     dead_code_threshold=0.0,

@@ -139,6 +139,9 @@ class SoundStreamTrainingConfig:
   light_discriminators: bool = False
   discriminator_channels: int = 32
   discriminator_lr: float = 1e-4
+  # Their rate follows the run's, as a share of its peak. The paper names none;
+  # discriminators whose rate stays win once the decoder's has fallen.
+  discriminator_decay: bool = False
   codebook_decay: float = 0.99
   # A code whose moving count falls below this is replaced (section III-C).
   dead_code_threshold: float = 2.0

@@ -28,7 +28,12 @@ from soundstorm_jax.soundstream.teacher import give_lesson, load_teacher
 from soundstorm_jax.training import keys, start
 from soundstorm_jax.training.feed import OnDevice, Source
 from soundstorm_jax.training.metrics import Mean
-from soundstorm_jax.training.optimizer import make_optimizer, update, update_ema
+from soundstorm_jax.training.optimizer import (
+  learning_rate,
+  make_optimizer,
+  update,
+  update_ema,
+)
 from soundstorm_jax.training.system import Share, System, Weights
 from soundstorm_jax.weights import load_weights
 
@@ -341,6 +346,10 @@ class SoundStreamTask:
     updates, opt_state = self._judge_optimizer.update(
       grads, state.discriminators_opt, state.discriminators
     )
+    if self._settings.discriminator_decay:
+      optimizer = self._config.optimizer
+      rate = learning_rate(optimizer, self._config.steps)(state.step)
+      updates = optax.tree.scale(rate / optimizer.lr, updates)
     judges = optax.apply_updates(state.discriminators, updates)
     return judges, opt_state, loss
 

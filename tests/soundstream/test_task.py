@@ -97,6 +97,23 @@ def test_discriminators_join_at_their_step(history):
     assert trained == (metrics[index]["feature"] > 0)
 
 
+@pytest.mark.parametrize("decay", [False, True])
+def test_the_discriminators_rate_falls_with_the_runs_if_asked(decay, compiled):
+  settings = dataclasses.replace(
+    CONFIG.system, adversarial_start=0, discriminator_decay=decay
+  )
+  optimizer = dataclasses.replace(CONFIG.optimizer, final_lr_ratio=0.0)
+  config = dataclasses.replace(CONFIG, optimizer=optimizer, system=settings)
+  _, state, _ = compiled
+  step = jax.jit(SoundStreamTask(config).train_step)
+  moved = {}
+  for done in (0, config.steps):
+    begun = state._replace(step=jnp.int32(done))
+    ended, _ = step(begun, _tones(), jax.random.key(0))
+    moved[done] = _differ(begun.discriminators, ended.discriminators)
+  assert moved == {0: True, config.steps: not decay}
+
+
 def test_encoder_and_decoder_are_both_trained(history):
   states, _ = history
   for part in ("encoder", "decoder"):
