@@ -11,7 +11,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from soundstorm_jax.config import TrainConfig, from_mapping
+from soundstorm_jax.train import read_config
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _SCRIPT = _ROOT / "launch" / "small.sh"
@@ -105,7 +105,7 @@ def _config(arguments, monkeypatch):
   # The config's fields become flags by a look at these.
   monkeypatch.setattr(sys, "argv", ["train", *arguments])
   values(sys.argv)
-  return from_mapping(TrainConfig, holder.value.to_dict())
+  return read_config(holder.value.to_dict())
 
 
 @pytest.mark.parametrize(
@@ -142,13 +142,16 @@ def test_trains_and_exports_each_part_with_flags_that_train_takes(
   assert codec.data.on_device
   assert codec.data.held_out_speakers == ("a", "b")
   assert codec.data.path == str(script.folder / "speech")
-  assert codec.codec_training.teacher == str(script.folder / "teacher")
+  assert codec.system.teacher == str(script.folder / "teacher")
   # The discriminators join within the run.
-  assert codec.codec_training.adversarial_start < codec.steps
-  assert storm.codec_weights == str(
+  assert codec.system.adversarial_start < codec.steps
+  assert storm.system.codec_weights == str(
     script.folder / "output" / "soundstream.safetensors"
   )
-  assert (coarse.audiolm.stage, fine.audiolm.stage) == ("coarse", "fine")
+  assert (coarse.system.model.stage, fine.system.model.stage) == (
+    "coarse",
+    "fine",
+  )
   for config in (storm, coarse, fine):
     assert config.data.path == str(script.folder / "tokens")
   workdirs = [arguments[0].rpartition("/")[2] for arguments in trained]
