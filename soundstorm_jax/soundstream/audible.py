@@ -5,16 +5,12 @@ Axes: B batch, T frames, Q levels.
 
 from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from soundstorm_jax.config import from_mapping
 from soundstorm_jax.soundstream.codec import Codec
-from soundstorm_jax.soundstream.config import SoundStreamConfig
 from soundstorm_jax.training.writer import MetricWriter
-from soundstorm_jax.weights import load_weights
 
 # Examples of a batch that are made audible.
 _SAMPLES = 4
@@ -32,15 +28,14 @@ def load_codec(path: str, *, levels: int, codes: int) -> Codec:
     FileNotFoundError: there is no such file.
     ValueError: it holds something else, fewer levels or other codes.
   """
-  weights = load_weights(path, kind="soundstream")
-  config = from_mapping(SoundStreamConfig, weights.config)
+  codec = Codec.load(path)
+  config = codec.config
   if config.levels < levels or config.codes != codes:
     raise ValueError(
       f"{path} has {config.levels} levels of {config.codes} codes, the model "
       f"{levels} of {codes}"
     )
-  arrays = jax.tree.map(jnp.asarray, weights.params)
-  return Codec(config, params=arrays["params"], codebooks=arrays["codebooks"])
+  return codec
 
 
 def write_speech(

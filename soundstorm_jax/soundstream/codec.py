@@ -8,6 +8,7 @@ Axis letters: B batch, N samples, T frames, Q levels, V codes, D latent width.
 """
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +16,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from soundstorm_jax.config import from_mapping
 from soundstorm_jax.soundstream import quantizer
 from soundstorm_jax.soundstream.config import SoundStreamConfig
 from soundstorm_jax.soundstream.network import SoundStream
+from soundstorm_jax.weights import load_weights
 
 
 class Codec:
@@ -47,6 +50,21 @@ class Codec:
     self.config = config
     self._params = jax.tree.map(jnp.asarray, params)
     self.codebooks = jnp.asarray(codebooks, jnp.float32)
+
+  @classmethod
+  def load(cls, path: str | os.PathLike[str]) -> "Codec":
+    """Reads soundstream.safetensors.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it holds the weights of something else.
+    """
+    weights = load_weights(path, kind="soundstream")
+    return cls(
+      from_mapping(SoundStreamConfig, weights.config),
+      params=weights.params["params"],
+      codebooks=jnp.asarray(weights.params["codebooks"]),
+    )
 
   def latents(self, audio: Float[Array, "B N"]) -> Float[Array, "B T D"]:
     """What the encoder makes of audio, before quantization.

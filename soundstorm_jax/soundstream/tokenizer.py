@@ -10,10 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from soundstorm_jax import weights as weights_lib
-from soundstorm_jax.config import from_mapping
 from soundstorm_jax.soundstream.codec import Codec
-from soundstorm_jax.soundstream.config import SoundStreamConfig
+from soundstorm_jax.weights import fingerprint
 
 
 class SoundStreamTokenizer:
@@ -39,13 +37,7 @@ class SoundStreamTokenizer:
     Raises:
       ValueError: the file holds the weights of something else.
     """
-    weights = weights_lib.load_weights(path, kind="soundstream")
-    codec = Codec(
-      from_mapping(SoundStreamConfig, weights.config),
-      params=weights.params["params"],
-      codebooks=jnp.asarray(weights.params["codebooks"]),
-    )
-    return cls(codec, fingerprint=weights_lib.fingerprint(path))
+    return cls(Codec.load(path), fingerprint=fingerprint(path))
 
   def encode(
     self,
